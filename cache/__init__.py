@@ -1,0 +1,1 @@
+"""A store of completions, keyed by everything that can change the answer."""

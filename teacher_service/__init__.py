@@ -1,0 +1,1 @@
+"""An OpenAI-compatible caching server in front of one teacher model."""

@@ -1,0 +1,1 @@
+"""Where completions come from: one module a backend, imported on demand."""

@@ -1,0 +1,1 @@
+"""REINFORCE for prompt compressors, with rewards from a teacher over HTTP."""

@@ -1,0 +1,72 @@
+"""The trainer's errors: one tree, one place.
+
+TrainerError
+├── ConfigError          the config file or an override; carries every problem found
+├── DataError            the data file; carries every bad record
+├── ModelError           the compressor's folder cannot be loaded or saved
+├── TeacherError
+│   ├── TeacherUnreachable   no connection, or the service went away
+│   ├── TeacherRejected      the service refused the request as a whole (4xx)
+│   └── TooManyFailures      a step lost more rollouts than `teacher.max_failed_share` allows
+├── CheckpointError      nothing to resume from, or what is there belongs to another run
+└── ReplayError          the run departs from its lock file
+"""
+
+from collections.abc import Sequence
+
+
+class TrainerError(Exception):
+    """Base of everything that the trainer raises on purpose.
+
+    The message says what was expected, what came, and what to do.
+    """
+
+
+class ConfigError(TrainerError):
+    """The configuration is wrong; `problems` lists every fault, one sentence each."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{source}: {_count(len(problems), 'problem')}", *problems]))
+
+
+class DataError(TrainerError):
+    """The data file is wrong; `problems` lists every bad record, one sentence each."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{source}: {_count(len(problems), 'problem')}", *problems]))
+
+
+class ModelError(TrainerError):
+    """The compressor's folder cannot be loaded or saved."""
+
+
+class TeacherError(TrainerError):
+    """The teacher did not do its part."""
+
+
+class TeacherUnreachable(TeacherError):
+    """No connection to the teacher, or it went away in the middle of a request."""
+
+
+class TeacherRejected(TeacherError):
+    """The teacher refused a request as a whole, for a reason that asking again cannot mend."""
+
+
+class TooManyFailures(TeacherError):
+    """A step lost more rollouts than the config allows; it was not trained on."""
+
+
+class CheckpointError(TrainerError):
+    """There is nothing to resume from, or what is there belongs to another run."""
+
+
+class ReplayError(TrainerError):
+    """The run departs from its lock file; the message names the first divergence."""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

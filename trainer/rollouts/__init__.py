@@ -1,0 +1,1 @@
+"""What the teacher made of it."""

@@ -1,0 +1,105 @@
+"""The words that all of the trainer uses: what travels from one sub-package to the next.
+
+Shapes are part of a tensor's name, from this legend:
+
+    B examples · S rollouts per example · C chunks · W words · T pieces (model tokens)
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing that the teacher is asked about an example."""
+
+    question: str | None
+    """The text for `{question}` in the prompt template; None where the task has no question."""
+    reference_completion: str
+    """The teacher's answer on the original prompt (`gpt_output` in data files)."""
+    answer: str | None = None
+    """A human's answer, where the data has one; reported beside the reward, never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One record of the data set."""
+
+    id: str
+    """The record's key in its file: names the example in noise, logs and lock."""
+    contexts: tuple[str, ...]
+    """The original prompt; a single text unless the record gave a list of contexts."""
+    questions: tuple[Question, ...]
+    """Every question is answered from the same compressed text; the reward is their mean."""
+
+    @property
+    def original_prompt(self) -> str:
+        """The uncompressed text, joined as the stock package joins contexts."""
+        return "\n\n".join(self.contexts)
+
+
+class Outcome(StrEnum):
+    """How a rollout ended. A float cannot say this: a failed call is not a reward of zero."""
+
+    SCORED = "scored"
+    """The teacher answered; the reward is the metric."""
+    OUT_OF_RANGE = "out_of_range"
+    """The compressed text missed the target length; it never reached the teacher."""
+    REFUSED = "refused"
+    """The API declared a refusal or a content filter; masked in loss and baseline."""
+    FAILED = "failed"
+    """No answer after retries; masked in loss and baseline."""
+
+
+class Served(StrEnum):
+    """Where a completion came from, in the service's words."""
+
+    HIT = "hit"
+    MISS = "miss"
+    COLLAPSED = "collapsed"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherItem:
+    """One thing to ask: a text for `{transcript}`, and a question for `{question}`."""
+
+    text: str
+    question: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherReply:
+    """What came back for one item."""
+
+    outcome: Outcome
+    """SCORED means answered (there is a text to score); REFUSED or FAILED otherwise."""
+    text: str = ""
+    """The whole answer, possibly empty; empty unless the outcome is SCORED."""
+    fingerprint: str | None = None
+    """The cache key, 64 hex digits; None from a server that is not ours, and for a failure."""
+    content_digest: str | None = None
+    """SHA-256 of the answer as the cache computes it, 64 hex digits; None where there is none."""
+    served: Served | None = None
+    """How the service came by it; None for a failure and from a server that is not ours."""
+    error: str | None = None
+    """Why it was refused or failed; None for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One compression of one example, with its completions and outcome."""
+
+    example_id: str
+    sample_index: int
+    keep_mask: tuple[bytes, ...]
+    """One entry per chunk: the W keep bits, packed with the most significant bit first."""
+    compressed_text: str
+    original_tokens: int
+    compressed_tokens: int
+    outcome: Outcome
+    reward: float | None
+    """None exactly when the outcome is REFUSED or FAILED."""
+    length_case: str | None
+    """Which rule of the length check applied ("over_compressed", "out_of_tolerance"), or None."""
+    replies: tuple[TeacherReply, ...] = ()
+    """One per question, in the example's order; empty when the teacher was not asked."""
