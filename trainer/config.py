@@ -1,0 +1,356 @@
+"""The whole configuration: the reference's six sections with its keys, and five of our own.
+
+Parsing needs neither torch nor a network, so that a bad file is answered at once, and every problem
+in it is reported together. Helpers elsewhere get the values they use, never a config.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from trainer.errors import ConfigError
+
+
+def _number_in_text(value: object) -> object:
+    """Read `1e-5` as a number: without a dot it is a string to a YAML 1.1 loader."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+Float = Annotated[float, BeforeValidator(_number_in_text)]
+Share = Annotated[Float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(_Section):
+    """Where examples come from."""
+
+    train_file_path: str
+    """JSON object, keys "0".."n-1", values `{original_prompt, gpt_output}` and more."""
+    val_file_path: str | None = None
+    """A file of the same shape; None: `evaluation.val_share` of the training file, by hash."""
+
+
+class Model(_Section):
+    """The compressor to start from, and where the trained one goes."""
+
+    model_load_path: str
+    """A local folder, or a name on the hub."""
+    trained_model_output_dir_hf: str = "models/reinforce_trained_model"
+    """Relative to the run's folder."""
+
+
+class Task(_Section):
+    """What the teacher is asked."""
+
+    prompt: str
+    """The template; `{transcript}` and `{question}` are replaced literally, once."""
+    gpt_model: str = "gpt-35-turbo"
+    """The teacher's name at the service, whose config maps it to a model."""
+    max_tokens: Positive = 1500
+    system_message: str | None = "You are a helpful assistant."
+    sampling: dict[str, JsonValue] = {"temperature": 0, "top_p": 1, "seed": 42}
+    """Further fields of the request; all of them are part of the cache key."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_transcript(cls, prompt: str) -> str:
+        if "{transcript}" not in prompt:
+            raise ValueError(
+                "expected a template with {transcript}, where the text goes; it has none"
+            )
+        return prompt
+
+
+class Hyperparams(_Section):
+    """The reference's hyperparameters, its names and defaults."""
+
+    epochs: Positive = 4
+    train_batch_size: Positive = 8
+    """Examples per optimiser step, over all processes."""
+    policy_lr: Annotated[Float, Field(gt=0.0)] = 1e-5
+    compression_rate: Annotated[Float, Field(gt=0.0)] = 0.5
+    """Compressed tokens / original tokens."""
+    compression_relaxation_tokens: NonNegative = 30
+    """How far, in tokens, a compressed text may lie from its target length."""
+    max_seq_len: Annotated[int, Field(ge=8)] = 512
+    """Pieces per chunk, specials included; the stock package deploys 512."""
+    entropy_coeff: Annotated[Float, Field(ge=0.0)] = 0.01
+    """Times the mean entropy per word; `policy.entropy_per_word` is the summed one."""
+    target_token: int = -1
+    """A length in tokens that overrides the rate; -1: none."""
+    use_context_level_filter: bool = False
+    use_token_level_filter: bool = True
+    target_context: int = -1
+    context_level_compression_rate: Annotated[Float, Field(gt=0.0)] = 1.0
+    context_level_target_token: int = -1
+    force_tokens: tuple[str, ...] = ()
+    """Always kept. Empty: none; a string: one token; otherwise a list."""
+    drop_consecutive: bool = True
+    force_reserve_digit: bool = False
+
+    @field_validator("force_tokens", mode="before")
+    @classmethod
+    def _one_token_or_many(cls, value: object) -> object:
+        if value is None or value == "":
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "Hyperparams":
+        if not self.use_token_level_filter:
+            raise ValueError(
+                "use_token_level_filter: false leaves nothing to train, because no word is ever "
+                "dropped; set it to true"
+            )
+        if self.compression_rate >= 1.0 and self.target_token < 0:
+            raise ValueError(
+                f"compression_rate: {self.compression_rate} leaves nothing to train, because every "
+                "word is kept; set a rate below 1"
+            )
+        return self
+
+
+class Logging(_Section):
+    """What is written how often, in optimiser steps."""
+
+    log_dir: str = "logs_new"
+    """Relative to the run's folder."""
+    log_interval: Positive = 5
+    save_interval: Positive = 100
+
+
+class Device(_Section):
+    """Where the compressor runs."""
+
+    use_cuda: bool = True
+    """Without a GPU: a warning, and the CPU."""
+    device_map: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Policy(_Section):
+    """How masks are drawn and what is learnt from them."""
+
+    sampler: Literal["rate_held", "bernoulli"] = "rate_held"
+    loss: Literal["leave_one_out", "reference"] = "leave_one_out"
+    """`reference`: one rollout, no baseline, log-probs averaged over the words."""
+    rollouts_per_example: Positive = 8
+    entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
+    """Times the entropy summed over a text's words."""
+    length_tokenizer: str = "auto"
+    """auto | cl100k_base | policy | the path of a tokenizer.json."""
+    max_grad_norm: Annotated[Float, Field(gt=0.0)] = 1.0
+    weight_decay: Annotated[Float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _group_of_two(self) -> "Policy":
+        if self.loss == "leave_one_out" and self.rollouts_per_example < 2:
+            raise ValueError(
+                "rollouts_per_example: leave_one_out compares the rollouts of a group, so it needs "
+                f"at least 2, and got {self.rollouts_per_example}; raise it, or set loss: reference"
+            )
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Rollouts drawn per example (S)."""
+        return 1 if self.loss == "reference" else self.rollouts_per_example
+
+
+class Reward(_Section):
+    """What a rollout is worth. The numbers are the reference's."""
+
+    metric: str = "bleu"
+    """bleu | f1 | your_package.module:function."""
+    compression_tolerance: Share | None = None
+    """A share of the original length; when set, it overrides `compression_relaxation_tokens`."""
+    over_compressed: Float = -0.4
+    out_of_tolerance: Float = -0.1
+    refused: Float = 0.4
+    """Used under `policy.loss: reference` only; otherwise a refusal is masked."""
+
+
+class Teacher(_Section):
+    """How the trainer reaches the teacher service."""
+
+    url: str | None = None
+    """None: TACO_TEACHER_URL, else a service of ours at 127.0.0.1:8080."""
+    timeout_s: Annotated[Float, Field(gt=0.0)] = 600.0
+    """Total time for one step's completions, retries included."""
+    max_failed_share: Share = 0.2
+    """A step that loses more of its rollouts than this is refused, and the run stops."""
+
+
+class Evaluation(_Section):
+    """Validation during training."""
+
+    val_share: Share = 0.05
+    """The share of the training file held out when there is no `data.val_file_path`."""
+    val_interval: NonNegative = 0
+    """Steps between validations; 0: once, after the last step."""
+    rate: Literal["stock", "exact"] = "stock"
+    """The cut when compressing with the trained policy; stock is what `llmlingua` deploys."""
+
+
+class Run(_Section):
+    """The run's own name and seed."""
+
+    name: str | None = None
+    """The folder `runs/NAME`; None: the config file's name."""
+    seed: NonNegative = 42
+    threads: Positive | None = None
+    """Torch's CPU threads; None: torch's choice. Weights depend on it."""
+
+    @field_validator("name")
+    @classmethod
+    def _one_folder(cls, name: str | None) -> str | None:
+        if name is not None and (not name.strip() or Path(name).name != name):
+            raise ValueError(f"expected the name of one folder below runs/, got {name!r}")
+        return name
+
+
+class Config(_Section):
+    """One training run, whole."""
+
+    data: Data
+    model: Model
+    task: Task
+    hyperparams: Hyperparams = Hyperparams()
+    logging: Logging = Logging()
+    device: Device = Device()
+    policy: Policy = Policy()
+    reward: Reward = Reward()
+    teacher: Teacher = Teacher()
+    evaluation: Evaluation = Evaluation()
+    run: Run = Run()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply overrides such as `hyperparams.epochs=1`.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, or values are wrong; it lists every problem.
+    """
+    document = _read_yaml(path)
+    problems = [problem for text in overrides if (problem := _apply_override(document, text))]
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        problems.extend(_describe(error))
+        raise ConfigError(str(path), problems) from None
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A key that stands twice is an error: one of the two values would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(self.construct_object(key_node, deep=True))
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key!r} stands here a second time")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), [f"expected a YAML file: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"expected UTF-8 text: {error}"]) from error
+    try:
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), [f"expected YAML: {error}"]) from error
+    if not isinstance(document, dict):
+        what = "an empty file" if document is None else type(document).__name__
+        raise ConfigError(str(path), [f"expected sections such as data, model, task; got {what}"])
+    return document
+
+
+def _apply_override(document: dict[str, Any], text: str) -> str | None:
+    """Set one value in place; the answer is the problem, if there is one."""
+    dotted, equals, raw = text.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        return f"{text!r}: expected an override such as hyperparams.epochs=1"
+    try:
+        value = yaml.load(raw, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        return f"{text!r}: the value is no YAML: {error}"
+    section = document
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            return f"{text!r}: {key} is a value, no section"
+    # The shell has taken the quotes away: an empty value is the empty text, `null` is None.
+    section[keys[-1]] = "" if raw == "" else value
+    return None
+
+
+def _describe(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            yield f"{place}: no such key{_nearest(fault['loc'])}"
+        elif fault["type"] == "missing":
+            yield f"{place}: missing"
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            got = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+            yield f"{place}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """Name the right key nearest to a wrong one: its own section's first, then anyone's."""
+    *sections, wrong = [str(part) for part in location]
+    every = dict(_all_keys(Config))
+    prefix = "".join(f"{section}." for section in sections)
+    own = [place for place in every if place.startswith(prefix)]
+    for places in (own, list(every)):
+        names = {every[place]: place for place in places}
+        if match := difflib.get_close_matches(wrong, names, n=1):
+            return f"; did you mean {names[match[0]]}?"
+    known = ", ".join(every[place] for place in own if place.count(".") == len(sections))
+    return f"; expected one of: {known}"
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every dotted place of the configuration with its last part."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}", name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _all_keys(field.annotation, f"{prefix}{name}.")
+
+
+def resolved(config: Config) -> Mapping[str, Any]:
+    """The config as plain data, every default spelt out, for the run folder and the lock."""
+    return config.model_dump(mode="json")
