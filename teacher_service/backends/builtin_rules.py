@@ -11,8 +11,8 @@ one counts as its continuation, and its words can mislead, as they would a human
 No question: a summary, one line for each cue word that has a value of its kind and a name near it.
 
 How the last user message is read: the last line that begins with "Question:" holds the question;
-the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:" or "Text:" at the
-start of a line, up to the question (or to the end, where the question comes first); without such a
+the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:" or "Text:" that
+begins a line, up to the question (or to the end, where the question comes first); without such a
 marker, everything but the question is the transcript. A closing "Answer:" or "Summary:" is neither.
 """
 
@@ -35,11 +35,13 @@ class _Kind(Enum):
     PLAIN = "any other word"
 
 
-_DAYS = frozenset("monday tuesday wednesday thursday friday saturday sunday".split())
+_DAYS = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
 
 # Capitalised at the start of a sentence without being names.
 _PLAIN_WORDS = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     a about after again all also although an and any anybody are as at be because been before both
     but by can could did do does during each everybody everyone everything few finally first for
     from had has have he her here his how however i if in is it its last many maybe more most much
@@ -49,7 +51,8 @@ _PLAIN_WORDS = frozenset(
     whether which while who whom whose why will with without would yes yesterday yet you your
     amount answer budget charge city context cost day deadline due lead leader meeting number owner
     place price project question responsibility review summary team text town transcript
-    """.split()
+    """,
+    )
 )
 
 # What a question asks for: the first of its words that is listed here decides; else a name.
@@ -62,10 +65,11 @@ _ASKED_KINDS: dict[str, _Kind] = {
 # What a summary lists: cue word -> its label and the kind of value that completes the fact.
 _CUES: dict[str, tuple[str, _Kind]] = {
     **dict.fromkeys(
-        "lead leads led leader owner owned owns charge responsible".split(), ("lead", _Kind.NAME)
+        ("lead", "leads", "led", "leader", "owner", "owned", "owns", "charge", "responsible"),
+        ("lead", _Kind.NAME),
     ),
-    **dict.fromkeys("deadline due delivered deliver finish".split(), ("deadline", _Kind.DAY)),
-    **dict.fromkeys("budget cost spend spent".split(), ("budget", _Kind.NUMBER)),
+    **dict.fromkeys(("deadline", "due", "delivered", "deliver", "finish"), ("deadline", _Kind.DAY)),
+    **dict.fromkeys(("budget", "cost", "spend", "spent"), ("budget", _Kind.NUMBER)),
     **dict.fromkeys(("review",), ("review", _Kind.NAME)),
 }
 
