@@ -1,0 +1,44 @@
+"""How well replies agree with their references, as figures that carry their signature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from trainer.rollouts.scores import load_metric
+from trainer.types import Outcome, TeacherReply
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One metric over many replies."""
+
+    metric: str
+    signature: str
+    """Name, options and version of the metric: what reproduces the figure."""
+    values: tuple[float | None, ...]
+    """One per reply; None where the teacher refused or failed, which is no score of zero."""
+
+    @property
+    def answered(self) -> int:
+        """Replies that have a score."""
+        return sum(value is not None for value in self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the replies that were answered; None where none was."""
+        answered = [value for value in self.values if value is not None]
+        return fmean(answered) if answered else None
+
+
+def score_pairs(metric_name: str, pairs: Sequence[tuple[TeacherReply, str]]) -> Scores:
+    """Score (reply, reference) pairs.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    metric = load_metric(metric_name)
+    values = tuple(
+        metric(reply.text, reference) if reply.outcome is Outcome.SCORED else None
+        for reply, reference in pairs
+    )
+    return Scores(metric.name, metric.signature, values)

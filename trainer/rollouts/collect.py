@@ -1,0 +1,156 @@
+"""From compressed texts to rollouts: lengths first, then the teacher, then the reward.
+
+A text outside the tolerance never reaches the teacher; the rest travels as one request.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.errors import TooManyFailures
+from trainer.rollouts.rewards import RewardConstants, length_case
+from trainer.types import Example, Outcome, Rollout, TeacherItem, TeacherReply
+
+Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
+Metric = Callable[[str, str], float]
+Place = tuple[str, int]
+"""Example id and sample index: where a rollout belongs within its step."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompressedText:
+    """One compression of one example, before anyone has judged it."""
+
+    example: Example
+    sample_index: int
+    keep_mask: tuple[np.ndarray, ...]
+    """One bool (W,) per chunk: the action, before `drop_consecutive`."""
+    text: str
+    original_tokens: int
+    compressed_tokens: int
+    target_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class LengthRule:
+    """How far a compressed text may lie from its target, in tokens or as a share."""
+
+    relaxation_tokens: int
+    tolerance: float | None
+    """A share of the original length; when set, it overrides `relaxation_tokens`."""
+
+    def case(self, compressed: CompressedText) -> str | None:
+        """Which length rule applies, or None: the text is worth asking about."""
+        original = compressed.original_tokens
+        allowed = self.relaxation_tokens if self.tolerance is None else self.tolerance * original
+        return length_case(original, compressed.compressed_tokens, compressed.target_rate, allowed)
+
+
+def collect(
+    texts: Sequence[CompressedText],
+    ask: Ask,
+    metric: Metric,
+    lengths: LengthRule,
+    constants: RewardConstants,
+    known: Mapping[Place, Sequence[TeacherReply]],
+) -> list[Rollout]:
+    """Judge a step's texts; the result is in their order, whatever the order of arrival.
+
+    Args:
+        texts: every rollout of the step.
+        ask: the teacher; one reply per item, in order.
+        metric: `(completion, reference completion) -> score`.
+        lengths: which texts are worth asking about.
+        constants: what a text is worth that is not.
+        known: replies that must not be asked for: a replay's recorded refusals and failures.
+    """
+    cases = [lengths.case(text) for text in texts]
+    asked = [
+        text
+        for text, case in zip(texts, cases, strict=True)
+        if case is None and _place(text) not in known
+    ]
+    replies = iter(ask([item for text in asked for item in _items(text)]))
+    return [
+        _judge(text, case, _replies_for(text, case, replies, known), metric, constants)
+        for text, case in zip(texts, cases, strict=True)
+    ]
+
+
+def check_failures(rollouts: Sequence[Rollout], max_failed_share: float) -> None:
+    """Refuse a step that lost too much to failed calls, before anything is learnt from it.
+
+    Raises:
+        TooManyFailures: with the share, the bound, and one of the reasons.
+    """
+    failed = [rollout for rollout in rollouts if rollout.outcome is Outcome.FAILED]
+    if len(failed) <= max_failed_share * len(rollouts):
+        return
+    reason = next(reply.error for reply in failed[0].replies if reply.outcome is Outcome.FAILED)
+    raise TooManyFailures(
+        f"{len(failed)} of {len(rollouts)} rollouts of this step failed, more than "
+        f"teacher.max_failed_share ({max_failed_share}) allows; the step was not trained on. "
+        f"The first reason: {reason}. Mend the teacher, then resume the run"
+    )
+
+
+def _place(text: CompressedText) -> Place:
+    return text.example.id, text.sample_index
+
+
+def _items(text: CompressedText) -> Iterator[TeacherItem]:
+    for question in text.example.questions:
+        yield TeacherItem(text.text, question.question)
+
+
+def _replies_for(
+    text: CompressedText,
+    case: str | None,
+    replies: Iterator[TeacherReply],
+    known: Mapping[Place, Sequence[TeacherReply]],
+) -> tuple[TeacherReply, ...]:
+    if case is not None:
+        return ()
+    if (place := _place(text)) in known:
+        return tuple(known[place])
+    return tuple(next(replies) for _ in text.example.questions)
+
+
+def _judge(
+    text: CompressedText,
+    case: str | None,
+    replies: tuple[TeacherReply, ...],
+    metric: Metric,
+    constants: RewardConstants,
+) -> Rollout:
+    if case is not None:
+        outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
+    else:
+        outcome, reward = _score(text.example, replies, metric)
+    return Rollout(
+        example_id=text.example.id,
+        sample_index=text.sample_index,
+        keep_mask=tuple(np.packbits(mask).tobytes() for mask in text.keep_mask),
+        compressed_text=text.text,
+        original_tokens=text.original_tokens,
+        compressed_tokens=text.compressed_tokens,
+        outcome=outcome,
+        reward=reward,
+        length_case=case,
+        replies=replies,
+    )
+
+
+def _score(
+    example: Example, replies: Sequence[TeacherReply], metric: Metric
+) -> tuple[Outcome, float | None]:
+    """The mean over the questions; one that failed makes the rollout failed."""
+    for unscored in (Outcome.FAILED, Outcome.REFUSED):
+        if any(reply.outcome is unscored for reply in replies):
+            return unscored, None
+    scores = [
+        metric(reply.text, question.reference_completion)
+        for reply, question in zip(replies, example.questions, strict=True)
+    ]
+    return Outcome.SCORED, sum(scores) / len(scores)
