@@ -1,4 +1,4 @@
-"""What a rollout is worth: the length rules first, then the teacher's answers.
+"""What a compressed text is worth: the length rules first, then the teacher's answers.
 
 Source: TACO-RL, arXiv 2409.13035, and the reference implementation (LLMLingua pull request 222).
 """
@@ -9,7 +9,6 @@ from enum import StrEnum
 from statistics import fmean
 
 from trainer.rollouts.scores import Metric, load_metric
-from trainer.types import Outcome, TeacherReply
 
 _ROUNDING = 1e-9
 """A length that lies exactly on a limit obeys it, whatever rate * length rounds to."""
@@ -23,7 +22,7 @@ class LengthCase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RewardValues:
+class RewardConstants:
     """The rewards that are no metric; the defaults are the reference's."""
 
     over_compressed: float = -0.4
@@ -31,26 +30,11 @@ class RewardValues:
     refused: float = 0.4
     """Used under the reference's loss only: otherwise a refusal is masked, not rewarded."""
 
-    def of(self, case: LengthCase) -> float:
+    def for_case(self, case: str) -> float:
         """The reward of a text that broke a length rule."""
-        if case is LengthCase.OVER_COMPRESSED:
+        if LengthCase(case) is LengthCase.OVER_COMPRESSED:
             return self.over_compressed
         return self.out_of_tolerance
-
-
-@dataclass(frozen=True, slots=True)
-class LengthRule:
-    """How far a compressed text may lie from its target; lengths in the run's length tokenizer."""
-
-    relaxation_tokens: int = 30
-    tolerance: float | None = None
-    """A share of the original length; when set, it overrides `relaxation_tokens`."""
-
-    def case(self, original_tokens: int, compressed_tokens: int, rate: float) -> LengthCase | None:
-        """The rule that the text broke at this target rate; None when its length is right."""
-        share = self.tolerance
-        allowed = self.relaxation_tokens if share is None else share * original_tokens
-        return length_case(original_tokens, compressed_tokens, rate, allowed)
 
 
 def length_case(
@@ -75,27 +59,6 @@ def length_case(
     return None
 
 
-def judge(
-    replies: Sequence[TeacherReply], references: Sequence[str], metric: Metric
-) -> tuple[Outcome, float | None]:
-    """Outcome and reward of a rollout whose length was right.
-
-    Args:
-        replies: one per question.
-        references: the reference completions, in the same order.
-        metric: scores each reply.
-
-    Returns:
-        FAILED when one reply failed, else REFUSED when one was refused, both without a reward;
-        else SCORED with the mean over the questions.
-    """
-    outcomes = {reply.outcome for reply in replies}
-    for outcome in (Outcome.FAILED, Outcome.REFUSED):
-        if outcome in outcomes:
-            return outcome, None
-    return Outcome.SCORED, _mean_score([reply.text for reply in replies], references, metric)
-
-
 def calculate_rewards(
     *,
     original_tokens: int,
@@ -105,7 +68,7 @@ def calculate_rewards(
     references: Sequence[str],
     relaxation_tokens: int = 30,
     metric: str = "bleu",
-    values: RewardValues = RewardValues(),
+    constants: RewardConstants = RewardConstants(),
 ) -> dict[str, float]:
     """Reward one compressed text, under the reference's name and with its result.
 
@@ -117,7 +80,7 @@ def calculate_rewards(
         references: its answers on the original, in the same order.
         relaxation_tokens: tolerance around the target length.
         metric: `bleu`, `f1` or `your_package.module:function`.
-        values: rewards of the length cases.
+        constants: rewards of the length cases.
 
     Returns:
         `comp_ratio`, original / compressed tokens (an empty text counts as one token), and
@@ -128,7 +91,9 @@ def calculate_rewards(
         ValueError: answers and references differ in number, or there are none to score.
     """
     case = length_case(original_tokens, compressed_tokens, rate, relaxation_tokens)
-    reward = values.of(case) if case else _mean_score(answers, references, load_metric(metric))
+    reward = (
+        constants.for_case(case) if case else _mean_score(answers, references, load_metric(metric))
+    )
     return {"comp_ratio": original_tokens / max(compressed_tokens, 1), "reward": reward}
 
 
