@@ -11,6 +11,7 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from trainer.errors import ConfigError
 
@@ -45,8 +46,9 @@ class Metric:
         return float(score)
 
 
+@cache
 def load_metric(name: str) -> Metric:
-    """Find a metric by its name in the config.
+    """Find a metric by its name in the config; it is made once and used again.
 
     Raises:
         ConfigError: there is no such metric, or its module cannot be imported.

@@ -1,0 +1,209 @@
+"""The teacher as the trainer sees it: items in, replies out, in order.
+
+TeacherClient ── BatchWire ── our service          one request for the whole batch
+              └─ ChatWire ─── any other server     one chat completion for each item
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx2
+
+from trainer.errors import ConfigError, TeacherUnreachable
+from trainer.rollouts.batch_wire import BatchWire
+from trainer.rollouts.chat_wire import ChatWire
+from trainer.rollouts.hop import Deadline, Hop
+from trainer.rollouts.prompts import check_template
+from trainer.rollouts.wire import Wire
+from trainer.types import Outcome, Served, TeacherItem, TeacherReply
+
+_SERVICE = "taco-teacher"
+_FIXED: Mapping[str, Any] = {"n": 1, "stream": False}
+"""Fields of a chat request that an item with one reply leaves no choice about."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCounts:
+    """What became of the items that were asked, each counted once."""
+
+    asked: int = 0
+    hits: int = 0
+    misses: int = 0
+    collapsed: int = 0
+    refused: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of(cls, replies: Iterable[TeacherReply]) -> "TeacherCounts":
+        """Count replies; hits, misses and collapsed only where the server is ours."""
+        outcomes = Counter(reply.outcome for reply in replies)
+        served = Counter(reply.served for reply in replies)
+        return cls(
+            asked=outcomes.total(),
+            hits=served[Served.HIT],
+            misses=served[Served.MISS],
+            collapsed=served[Served.COLLAPSED],
+            refused=outcomes[Outcome.REFUSED],
+            failed=outcomes[Outcome.FAILED],
+        )
+
+    def __add__(self, other: "TeacherCounts") -> "TeacherCounts":
+        return TeacherCounts(
+            self.asked + other.asked,
+            self.hits + other.hits,
+            self.misses + other.misses,
+            self.collapsed + other.collapsed,
+            self.refused + other.refused,
+            self.failed + other.failed,
+        )
+
+
+class TeacherClient:
+    """Asks one teacher; thread-safe, and a context manager. Made by `connect`."""
+
+    def __init__(self, hop: Hop, wire: Wire, timeout_s: float) -> None:
+        self._hop = hop
+        self._wire = wire
+        self._timeout_s = timeout_s
+        self._counts = TeacherCounts()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        model: str,
+        prompt_template: str,
+        system_message: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 600.0,
+        gone_after_s: float = 30.0,
+    ) -> "TeacherClient":
+        """Find out who answers at a URL, and how to ask.
+
+        Args:
+            url: of our service, or an OpenAI-compatible server's base URL (`/v1` may be left out).
+            model: the teacher's name at the server.
+            prompt_template: with `{transcript}` and perhaps `{question}`.
+            system_message: None sends none.
+            sampling: every other field of the request (max_tokens, temperature, seed, ...).
+            api_key: sent as a bearer token.
+            timeout_s: total time for one call of `complete`, second tries included.
+            gone_after_s: how long the server may be silent before it counts as gone.
+
+        Raises:
+            TeacherUnreachable: nobody answers.
+            ConfigError: the template or a sampling field cannot be used.
+        """
+        fields = {"model": model, **_checked(prompt_template, sampling or {})}
+        root = _without_version(url)
+        hop = _hop(root, api_key, gone_after_s)
+        if _is_ours(hop.probe("/livez")):
+            template = {"prompt_template": prompt_template, "system_message": system_message}
+            return cls(hop, BatchWire(hop, {**fields, **template}), timeout_s)
+        hop.close()
+        hop = _hop(_chat_root(url), api_key, gone_after_s)
+        return cls(hop, ChatWire(hop, fields, prompt_template, system_message), timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._hop.close()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own service answers, with fingerprints that a lock file can hold."""
+        return isinstance(self._wire, BatchWire)
+
+    @property
+    def counts(self) -> TeacherCounts:
+        """Everything asked through this client so far."""
+        return self._counts
+
+    def complete(self, items: Sequence[TeacherItem]) -> list[TeacherReply]:
+        """Ask; replies in the order of the items.
+
+        An item that failed is asked once more, unless that is in vain (a replay's cache miss); if
+        it fails again, its reply says so: a failure is a value, not an error.
+
+        Raises:
+            TeacherUnreachable: the server is silent, or stays busy past the total time.
+            TeacherRejected: it refuses the request as a whole.
+        """
+        deadline = Deadline.after(self._timeout_s)
+        attempts = self._wire.ask(items, deadline)
+        again = [index for index, attempt in enumerate(attempts) if attempt.worth_repeating]
+        if again and deadline.remaining_s > 0:
+            second = self._wire.ask([items[index] for index in again], deadline)
+            for index, attempt in zip(again, second, strict=True):
+                attempts[index] = attempt
+        replies = [attempt.reply for attempt in attempts]
+        with self._lock:
+            self._counts += TeacherCounts.of(replies)
+        return replies
+
+    def stats(self) -> dict[str, Any] | None:
+        """The service's `/v1/cache/stats`; None from a server that is not ours."""
+        return self._wire.stats(Deadline.after(self._timeout_s))
+
+
+def recognise(url: str) -> bool:
+    """Whether our own service answers at a URL."""
+    try:
+        hop = _hop(_without_version(url), None, gone_after_s=0.0)
+        try:
+            return _is_ours(hop.probe("/livez"))
+        finally:
+            hop.close()
+    except TeacherUnreachable:
+        return False
+
+
+def _hop(root: str, api_key: str | None, gone_after_s: float) -> Hop:
+    try:
+        return Hop(root, api_key, gone_after_s)
+    except httpx2.InvalidURL as error:
+        raise TeacherUnreachable(
+            f"expected a URL such as http://127.0.0.1:8080, got {root!r}: {error}"
+        ) from error
+
+
+def _checked(prompt_template: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling fields to send, or everything that cannot be used."""
+    problems = [
+        f"{name}: expected {fixed!r}, got {sampling[name]!r}; leave it out"
+        for name, fixed in _FIXED.items()
+        if sampling.get(name) not in (None, fixed)
+    ]
+    if problem := check_template(prompt_template):
+        problems.append(problem)
+    if problems:
+        raise ConfigError("teacher request", problems)
+    return {name: value for name, value in sampling.items() if name not in _FIXED}
+
+
+def _is_ours(response: httpx2.Response) -> bool:
+    try:
+        return bool(response.json()["service"] == _SERVICE)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _without_version(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _chat_root(url: str) -> str:
+    """A base URL as OpenAI clients take it; a bare host gets the usual `/v1`."""
+    url = url.rstrip("/")
+    return url if httpx2.URL(url).path.strip("/") else f"{url}/v1"

@@ -1,0 +1,50 @@
+"""What the teacher client asks of a wire: our service's batches, or another server's chats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainer.rollouts.hop import Deadline
+from trainer.types import Outcome, TeacherItem, TeacherReply
+
+_IN_VAIN = frozenset(
+    {
+        "cache_miss",
+        "context_length_exceeded",
+        "insufficient_quota",
+        "invalid_request_error",
+        "store_unavailable",
+    }
+)
+"""Types and codes of errors that stay the same when the item is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One asking of one item."""
+
+    reply: TeacherReply
+    worth_repeating: bool = False
+    """It failed in a way that may be over the next time."""
+
+
+class Wire(Protocol):
+    """A way to ask."""
+
+    def ask(self, items: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
+        """Ask each item once; attempts in the order of the items.
+
+        Raises:
+            TeacherUnreachable: the server is silent, or stays busy past the deadline.
+            TeacherRejected: it refuses the request as a whole.
+        """
+
+    def stats(self, deadline: Deadline) -> dict[str, Any] | None:
+        """The service's counts of itself; None from a server that keeps none."""
+
+
+def failed(message: str, *kinds: str | None) -> Attempt:
+    """An item that got no answer; `kinds` are the error's type and code."""
+    label = next((kind for kind in kinds if kind), "failed")
+    reply = TeacherReply(Outcome.FAILED, error=f"{label}: {message}")
+    return Attempt(reply, worth_repeating=_IN_VAIN.isdisjoint(kinds))
