@@ -1,0 +1,67 @@
+"""The application: one teacher, its routes, one handler for every error."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from cache import CacheError, CompletionStore, default_store_path
+from teacher_service.backends import build_backend
+from teacher_service.errors import ServiceError, StartError
+from teacher_service.identity import stored_identity
+from teacher_service.replies import error_reply
+from teacher_service.routes import router
+from teacher_service.service import Teacher
+from teacher_service.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Open the store and the backend, and put the routes in front of them.
+
+    Both are opened here and not at the server's start-up, so that what is wrong with them is an
+    exception of this call. The application closes them when its server stops.
+
+    Raises:
+        StartError: The store or the backend cannot be opened; the message says what to do.
+    """
+    teacher = open_teacher(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await teacher.close(settings.stop_grace_s)
+
+    app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
+    app.state.teacher = teacher
+    app.state.settings = settings
+    app.include_router(router)
+    for kind in (ServiceError, CacheError, HTTPException, Exception):
+        app.add_exception_handler(kind, _on_error)
+    return app
+
+
+def open_teacher(settings: Settings) -> Teacher:
+    """The teacher of these settings: a recorder has a backend, a replay server has only the store.
+
+    Raises:
+        StartError: The store or the backend cannot be opened.
+    """
+    path = settings.store or default_store_path()
+    replay = settings.mode == "replay"
+    backend = None if replay else build_backend(settings)
+    try:
+        store = CompletionStore.open(path, read_only=replay)
+        if backend:
+            store.register_teacher(backend.identity)
+        identity = (
+            backend.identity if backend else stored_identity(store.teachers(), settings.teacher)
+        )
+    except CacheError as error:
+        raise StartError(str(error)) from error
+    return Teacher(identity, store, backend, settings.max_in_flight)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    return error_reply(error)

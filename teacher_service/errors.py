@@ -1,0 +1,170 @@
+"""The service's errors: one tree for what a client is told, one for what stops a start.
+
+ServiceError                a client is told; OpenAI's error body, the status below
+├── BadRequest              400  malformed body, header or template
+├── UnknownModel            404  no teacher is served under that name
+├── NoSuchRoute             4xx  what the router itself refuses
+├── BodyTooLarge            413
+├── Overloaded              429  too many completions in flight here; wait and ask again
+├── CacheMiss               504  replay, or `only-if-cached`, and no answer is stored
+├── DeadlineExceeded        504  the client's own deadline passed first
+├── StoreUnavailable        507  the store cannot take another answer
+└── UpstreamError           502  the upstream failed, after every retry it was worth
+    ├── UpstreamRejected    400  the upstream refused this very request
+    ├── UpstreamBusy        429  the upstream's rate limit outlasted our patience
+    └── QuotaExhausted      429  the upstream's account has nothing left
+
+StartError                  the service cannot start
+└── SettingsError           the settings are wrong; carries every problem found
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from cache import CanonicalError, StoreError
+
+
+class ServiceError(Exception):
+    """Base of everything that a client is told; also the fallback for a fault of our own.
+
+    A backend yields these as values: one failed completion is no reason to lose a batch.
+    """
+
+    status: int = 500
+    type: str = "server_error"
+    worth_retrying: ClassVar[bool] = True
+    """False tells an OpenAI client (`x-should-retry`) not to ask again by itself."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(ServiceError):
+    """The request is malformed."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class UnknownModel(ServiceError):
+    """No teacher is served under that name."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class NoSuchRoute(ServiceError):
+    """The router knows no such path or method; carries the router's own status."""
+
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BodyTooLarge(ServiceError):
+    """The body is over the limit of the settings."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class Overloaded(ServiceError):
+    """Too many completions are in flight already."""
+
+    status = 429
+    type = "rate_limit_error"
+
+
+class CacheMiss(ServiceError):
+    """No answer is stored, and this request may not go upstream."""
+
+    status = 504
+    type = "cache_miss"
+    worth_retrying = False
+
+
+class DeadlineExceeded(ServiceError):
+    """The deadline passed; the work goes on, and its answer is stored for the next request."""
+
+    status = 504
+    type = "deadline_exceeded"
+
+
+class StoreUnavailable(ServiceError):
+    """The store cannot take another answer, so the upstream was not asked for one."""
+
+    status = 507
+    type = "store_unavailable"
+    worth_retrying = False
+
+
+class UpstreamError(ServiceError):
+    """The upstream failed. The service has retried already; another layer would multiply that."""
+
+    status = 502
+    type = "upstream_error"
+    worth_retrying = False
+
+
+class UpstreamRejected(UpstreamError):
+    """The upstream refused this very request, in a way that asking again cannot mend."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class UpstreamBusy(UpstreamError):
+    """The upstream's rate limit outlasted the time given to one completion."""
+
+    status = 429
+    type = "rate_limit_error"
+
+
+class QuotaExhausted(UpstreamError):
+    """The upstream's account has nothing left; waiting does not help."""
+
+    status = 429
+    type = "insufficient_quota"
+
+
+class StartError(Exception):
+    """The service cannot start; the message says why and what to do."""
+
+
+class SettingsError(StartError):
+    """The settings are wrong; `problems` lists every fault, one sentence each."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__("\n".join([f"{source}: {len(problems)} {noun}", *problems]))
+
+
+def as_service_error(error: Exception) -> ServiceError:
+    """What a client is told about any exception: the cache's own words, and no one else's.
+
+    The text of an unforeseen exception may quote a prompt, so it stays out of the answer.
+    """
+    match error:
+        case ServiceError():
+            return error
+        case CanonicalError():
+            return BadRequest(str(error))
+        case StoreError():
+            return StoreUnavailable(str(error))
+        case _:
+            return ServiceError(f"the service failed ({type(error).__name__}); its log says where")

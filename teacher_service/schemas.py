@@ -1,0 +1,89 @@
+"""What clients send: the envelope is checked here, sampling fields pass through untouched."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cache import CanonicalError, parse_json
+from teacher_service.errors import BadRequest
+
+EnvelopeT = TypeVar("EnvelopeT", bound="_Envelope")
+
+MAX_CHOICES = 128
+
+
+class _Envelope(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model: str
+
+    def sampling(self) -> dict[str, Any]:
+        """Every other field that the client set; a null is OpenAI's way of not setting one."""
+        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+
+
+class StreamOptions(BaseModel):
+    """How a stream ends."""
+
+    include_usage: bool = False
+
+
+class _ChoicesEnvelope(_Envelope):
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+
+
+class ChatRequest(_ChoicesEnvelope):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """The one conversation to complete, with its sampling fields."""
+        return [{"messages": self.messages, **self.sampling()}]
+
+
+class CompletionRequest(_ChoicesEnvelope):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """One body a prompt: several texts, or several lists of tokens, are several prompts."""
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        prompts = self.prompt if several else [self.prompt]
+        return [{"prompt": prompt, **self.sampling()} for prompt in prompts]
+
+
+class BatchItem(BaseModel):
+    """One thing to ask: a text for `{transcript}`, and a question for `{question}`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str
+    question: str | None = None
+
+
+class BatchRequest(_Envelope):
+    """`POST /v1/teacher/completions`."""
+
+    prompt_template: str
+    system_message: str | None = None
+    items: list[BatchItem]
+
+
+def parse(schema: type[EnvelopeT], body: bytes) -> EnvelopeT:
+    """Read a body.
+
+    Raises:
+        BadRequest: It is no JSON, has a key twice or a NaN, or does not fit the schema.
+    """
+    try:
+        return schema.model_validate(parse_json(body))
+    except CanonicalError as error:
+        raise BadRequest(str(error)) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"]) or None
+        raise BadRequest(f"{where or 'the body'}: {fault['msg']}", param=where) from None

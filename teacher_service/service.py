@@ -1,0 +1,289 @@
+"""The teacher: what is stored is served, what is under way is waited for, the rest is asked once.
+
+The order is what keeps the promises: look up, register, look up again, call, commit, resolve. No
+answer leaves before its commit, and no two calls are made for one key.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cache import (
+    Answer,
+    CompletionStore,
+    NewEntry,
+    Refusal,
+    StoredEntry,
+    StoreError,
+    TeacherIdentity,
+    content_digest,
+    fingerprint,
+)
+from teacher_service.backends.base import Backend, Endpoint, Finished, UpstreamRequest
+from teacher_service.cache_control import CacheControl, Forward
+from teacher_service.errors import Overloaded, ServiceError, StoreUnavailable, as_service_error
+from teacher_service.outcomes import (
+    Ask,
+    Counters,
+    Landing,
+    Outcome,
+    Pending,
+    cache_miss,
+    hit,
+    landed,
+    outcome_of,
+)
+from teacher_service.single_flight import SingleFlight
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """A flight that this service has to land."""
+
+    ask: Ask
+    flight: asyncio.Future[Landing]
+    shared: bool
+    """Registered, so that others may wait for it."""
+
+
+class Teacher:
+    """One teacher, its store, and (unless it replays) the backend that makes what is missing.
+
+    Everything but the commits runs on the event loop's thread.
+
+    Args:
+        identity: What defines the answers.
+        store: Where they are kept; closed with the teacher.
+        backend: None replays: a miss is an error, whatever the client asks for.
+        max_in_flight: Completions being made at one time.
+    """
+
+    def __init__(
+        self,
+        identity: TeacherIdentity,
+        store: CompletionStore,
+        backend: Backend | None,
+        max_in_flight: int,
+    ) -> None:
+        self.identity = identity
+        self.counters = Counters()
+        self._store = store
+        self._backend = backend
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._flights: SingleFlight[Landing] = SingleFlight()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ask(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        sample_index: int = 0,
+        compressed_text: str | None = None,
+    ) -> Ask:
+        """Turn a client's body into the one that goes upstream, and name it by its fingerprint.
+
+        Raises:
+            CanonicalError: The body has no canonical form.
+        """
+        sent = {**body, "model": self.identity.name}
+        if sample_index and isinstance(seed := body.get("seed"), int):
+            sent["seed"] = seed + sample_index  # As vLLM does: else all n choices were the same.
+        key = fingerprint(self.identity.digest, sent, sample_index)
+        return Ask(UpstreamRequest(endpoint, sent), key, compressed_text)
+
+    def submit(self, asks: Sequence[Ask], control: CacheControl) -> list[Outcome | Pending]:
+        """Answer what is stored, join what is under way, and start what is left.
+
+        One query for all, and no await: a batch of hits is answered in one go.
+
+        Raises:
+            Overloaded: Something is missing, and too much is being made already.
+            StoreUnavailable: Something is missing, and the store could not keep it.
+        """
+        keys = [ask.fingerprint.key for ask in asks]
+        stored = {} if control.no_cache else self._store.lookup(keys)
+        now = time.time()
+        tickets: list[Outcome | Pending] = []
+        leads: list[_Lead] = []
+        for ask, key in zip(asks, keys, strict=True):
+            entry = stored.get(key)
+            forward = control.forward(entry.created_at if entry else None, now)
+            if entry and forward is None:
+                tickets.append(hit(key, entry))
+            elif self._backend is None or control.only_if_cached:
+                tickets.append(cache_miss(key, forward, self.identity))
+            else:
+                if not leads:
+                    self._check_room(control)
+                tickets.append(self._fly(ask, forward, control, leads))
+        if leads:
+            self._start(leads, control)
+        self._count(tickets)
+        return tickets
+
+    async def settle(
+        self, tickets: Sequence[Outcome | Pending], deadline: float | None
+    ) -> list[Outcome]:
+        """Wait for all, or until the deadline (in the event loop's time)."""
+        waiting = {ticket.flight for ticket in tickets if isinstance(ticket, Pending)}
+        if waiting:
+            await asyncio.wait(waiting, timeout=_remaining(deadline))
+        outcomes = [outcome_of(ticket) for ticket in tickets]
+        self.counters.failed += sum(isinstance(one.result, ServiceError) for one in outcomes)
+        self.counters.refused += sum(isinstance(one.result, Refusal) for one in outcomes)
+        return outcomes
+
+    def check_writable(self) -> None:
+        """Whether a new answer could be kept.
+
+        Raises:
+            StoreUnavailable: The disk is full, or the store was opened for reading.
+        """
+        if self._backend is None:
+            return
+        try:
+            self._store.check_writable()
+        except StoreError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start, and what the store holds."""
+        return {
+            "mode": "record" if self._backend else "replay",
+            "teacher": {
+                "name": self.identity.name,
+                "digest": self.identity.digest,
+                "backend": self.identity.backend,
+            },
+            "since_start": asdict(self.counters),
+            "store": asdict(self._store.stats()),
+        }
+
+    async def close(self, grace_s: float) -> None:
+        """Let what is under way arrive and be stored, then let go of backend and store."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._backend:
+            await self._backend.close()
+        self._store.close()
+
+    def _check_room(self, control: CacheControl) -> None:
+        if self._in_flight >= self._max_in_flight:
+            raise Overloaded(
+                f"{self._in_flight} completions are under way already, the settings allow "
+                f"{self._max_in_flight} (max_in_flight): wait and ask again",
+                retry_after_s=1,
+            )
+        if not control.no_store:
+            self.check_writable()
+
+    def _fly(
+        self, ask: Ask, forward: Forward, control: CacheControl, leads: list[_Lead]
+    ) -> Pending:
+        """Join the flight under way for this key, or lead one.
+
+        Only plain misses share: who wants a fresh answer must not get one that was under way, and
+        who wants nothing stored must not wait for an answer that will be.
+        """
+        key = ask.fingerprint.key
+        shared = forward == "miss" and not control.no_store
+        if shared and (flight := self._flights.join(key)):
+            return Pending(key, "collapsed", forward, flight)
+        flight = (
+            self._flights.register(key) if shared else asyncio.get_running_loop().create_future()
+        )
+        leads.append(_Lead(ask, flight, shared))
+        return Pending(key, "miss", forward, flight)
+
+    def _start(self, leads: list[_Lead], control: CacheControl) -> None:
+        self._in_flight += len(leads)
+        task = asyncio.create_task(self._lead(leads, store=not control.no_store))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _lead(self, leads: list[_Lead], *, store: bool) -> None:
+        """Land every flight, whatever happens."""
+        failure = ServiceError("the service stopped before the answer was there")
+        try:
+            await self._make(self._look_again(leads), store=store)
+        except Exception as error:
+            failure = as_service_error(error)
+            _log.exception("%d completions failed", len(leads))
+        finally:
+            for lead in leads:
+                self._land(lead, Landing(failure))
+
+    def _look_again(self, leads: list[_Lead]) -> list[_Lead]:
+        """Land what was stored between the first look-up and the registration."""
+        found = self._store.lookup([lead.ask.fingerprint.key for lead in leads if lead.shared])
+        for lead in leads:
+            if lead.shared and (entry := found.get(lead.ask.fingerprint.key)):
+                self._land(lead, landed(entry, found=True))
+        return [lead for lead in leads if not lead.flight.done()]
+
+    async def _make(self, leads: list[_Lead], *, store: bool) -> None:
+        assert self._backend
+        if not leads:
+            return
+        groups = self._backend.complete([lead.ask.request for lead in leads])
+        async with aclosing(groups):
+            async for group in groups:
+                self.counters.backend_calls += sum(
+                    not isinstance(result, ServiceError) for _, result in group
+                )
+                await self._keep(leads, group, store=store)
+
+    async def _keep(self, leads: list[_Lead], group: Sequence[Finished], *, store: bool) -> None:
+        """Commit a group's answers, and only then release them; failures are not kept."""
+        made: list[tuple[_Lead, Answer]] = []
+        for position, result in group:
+            if isinstance(result, ServiceError):
+                self._land(leads[position], Landing(result))
+            else:
+                made.append((leads[position], result))
+        kept = await self._commit(made) if store and made else [None] * len(made)
+        for (lead, answer), entry in zip(made, kept, strict=True):
+            if entry and lead.shared:
+                self._land(lead, landed(entry, stored=True))
+            else:
+                digest = content_digest(answer)
+                self._land(lead, Landing(answer, digest, time.time(), stored=store))
+
+    async def _commit(self, made: Sequence[tuple[_Lead, Answer]]) -> list[StoredEntry]:
+        entries = [
+            NewEntry(lead.ask.fingerprint, self.identity.digest, lead.ask.compressed_text, answer)
+            for lead, answer in made
+        ]
+        return await asyncio.wrap_future(self._store.commit(entries))
+
+    def _land(self, lead: _Lead, landing: Landing) -> None:
+        if lead.flight.done():
+            return
+        self._in_flight -= 1
+        if lead.shared:
+            self._flights.land(lead.ask.fingerprint.key, landing)
+        else:
+            lead.flight.set_result(landing)
+
+    def _count(self, tickets: Sequence[Outcome | Pending]) -> None:
+        served = [ticket.served for ticket in tickets]
+        self.counters.requests += len(served)
+        self.counters.hits += served.count("hit")
+        self.counters.misses += served.count("miss")
+        self.counters.collapsed += served.count("collapsed")
+
+
+def _remaining(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    return max(0.0, deadline - asyncio.get_running_loop().time())

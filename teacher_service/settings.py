@@ -1,0 +1,147 @@
+"""Settings of the service: a YAML file, `TACO_SERVICE__…` variables over it, overrides on top.
+
+Unknown keys are errors wherever they come from, environment included, and name the nearest right
+one; all problems are reported together.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+
+from teacher_service.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "TACO_SERVICE__"
+
+Tree: TypeAlias = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BuiltinSettings(_Section):
+    """The rule-based teacher: no download, no key."""
+
+    latency_ms: Annotated[float, Field(ge=0)] = 0
+    """How long each completion pretends to take; those of one batch take it side by side."""
+
+
+class OpenAISettings(_Section):
+    """Any server that speaks OpenAI's API."""
+
+    base_url: HttpUrl = HttpUrl("https://api.openai.com/v1")
+    provider: Annotated[str, Field(min_length=1)] = "openai"
+    """Whose model it is: with `model`, what defines the teacher. The URL does not."""
+    model: Annotated[str, Field(min_length=1)] = "gpt-4o-mini-2024-07-18"
+    """The pinned name that is sent upstream; a reply naming another model is an error."""
+    accepted_models: tuple[str, ...] = ()
+    """Other names by which a reply may call the very same model (a path, a deployment)."""
+    api_key_env: str | None = "OPENAI_API_KEY"
+    """The variable that holds the key; null for a server that wants none."""
+    max_concurrency: Annotated[int, Field(ge=1)] = 32
+    """Requests upstream at one time."""
+    attempt_timeout_s: Annotated[float, Field(gt=0)] = 120
+    total_timeout_s: Annotated[float, Field(gt=0)] = 600
+    """For one completion with all its retries, pauses included."""
+
+
+class Settings(_Section):
+    """Everything that `serve` needs to know."""
+
+    backend: Literal["builtin", "openai"] = "builtin"
+    """The one line that swaps the teacher."""
+    mode: Literal["record", "replay"] = "record"
+    """`replay` serves the store alone: no backend is built, a miss is an error."""
+    served_models: Annotated[tuple[str, ...], Field(min_length=1)] = ("gpt-35-turbo", "builtin")
+    """Names by which clients may ask for this teacher."""
+    teacher: str | None = None
+    """In replay, which teacher of the store: its name, or the start of its digest."""
+    store: Path | None = None
+    """The store's file; null for the default place."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes a free one."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    max_in_flight: Annotated[int, Field(ge=1)] = 20_000
+    """Completions being made at one time; beyond it clients are told to wait."""
+    stop_grace_s: Annotated[float, Field(ge=0)] = 20
+    """At a stop, how long completions under way may take to arrive and be stored."""
+    builtin: BuiltinSettings = BuiltinSettings()
+    openai: OpenAISettings = OpenAISettings()
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        path: The YAML file; None for the defaults.
+        overrides: A tree like the file's; wins over file and environment.
+
+    Raises:
+        SettingsError: With every problem that was found.
+    """
+    tree = _from_file(path) if path else {}
+    for layer in (_from_environment(os.environ), overrides or {}):
+        tree = _merged(tree, layer)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        problems = [_problem(fault) for fault in error.errors(include_url=False)]
+        raise SettingsError(str(path or "service settings"), problems) from None
+
+
+def _from_file(path: Path) -> Tree:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), [f"cannot be read: {error}"]) from error
+    tree = _yaml(str(path), text)
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(str(path), [f"expected a mapping, found a {type(tree).__name__}"])
+    return tree
+
+
+def _from_environment(environ: Mapping[str, str]) -> Tree:
+    """`TACO_SERVICE__OPENAI__MODEL=x` as `{"openai": {"model": "x"}}`; values are YAML."""
+    tree: Tree = {}
+    for name, value in environ.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            branch = _yaml(name, value)
+            for key in reversed(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")):
+                branch = {key: branch}
+            tree = _merged(tree, branch)
+    return tree
+
+
+def _yaml(source: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(source, [f"is not YAML: {error}"]) from error
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both else value
+    return merged
+
+
+def _problem(fault: Mapping[str, Any]) -> str:
+    """One fault of pydantic's as one sentence, with the nearest right key for an unknown one."""
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}, found {fault['input']!r}"
+    *sections, key = fault["loc"]
+    model: Any = Settings.model_fields[sections[0]].annotation if sections else Settings
+    near = difflib.get_close_matches(str(key), model.model_fields, n=1, cutoff=0)
+    return f"{where}: unknown key; did you mean {near[0]!r}?"
