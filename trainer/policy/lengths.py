@@ -1,0 +1,127 @@
+"""Which tokenizer lengths are counted with: it decides rewards, budgets and the deployed cut."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import ModelError
+from trainer.policy.pieces import encode
+
+CL100K = "cl100k_base"
+_CL100K_URL = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
+_CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+_REMEMBERED_WORDS = 2**18
+
+
+class LengthTokenizer:
+    """Counts tokens; stands in for the stock package's `oai_tokenizer`."""
+
+    def __init__(self, name: str, encode_text: Callable[[str], Sequence[int]]) -> None:
+        """Wraps a function.
+
+        Args:
+            name: What runs record; two tokenizers that count differently differ in it.
+            encode_text: Text to token ids, no special tokens added.
+        """
+        self.name = name
+        self._encode = encode_text
+        self._count_word = lru_cache(maxsize=_REMEMBERED_WORDS)(self.count)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return list(self._encode(text))
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._encode(text))
+
+    def count_words(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each word, int64 (W,); every word is encoded once and remembered."""
+        return np.fromiter(map(self._count_word, words), np.int64, len(words))
+
+
+def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthTokenizer:
+    """Finds the length tokenizer that a config asks for.
+
+    Args:
+        setting: "auto" (cl100k_base where tiktoken has it on disk, else the policy's own, with a
+            warning; never a download), "cl100k_base" (downloaded by tiktoken if need be),
+            "policy", or the path of a `tokenizer.json`.
+        policy_tokenizer: The compressor's `transformers` tokenizer.
+
+    Raises:
+        ModelError: The file is missing or no tokenizer, or cl100k_base cannot be had.
+    """
+    if setting == "policy":
+        return _of_policy(policy_tokenizer)
+    if setting == CL100K or (setting == "auto" and _cl100k_is_on_disk()):
+        return _cl100k()
+    if setting == "auto":
+        warnings.warn(
+            "tiktoken has no cl100k_base on disk, so lengths are counted with the policy's own "
+            "tokenizer. Set `policy.length_tokenizer` to choose one, or TIKTOKEN_CACHE_DIR to the "
+            "folder that holds cl100k_base.",
+            stacklevel=2,
+        )
+        return _of_policy(policy_tokenizer)
+    return _of_file(Path(setting))
+
+
+def _of_policy(tokenizer: Any) -> LengthTokenizer:
+    def encode_text(text: str) -> Sequence[int]:
+        ids: Sequence[int] = encode(tokenizer, [text])[0].ids
+        return ids
+
+    return LengthTokenizer("policy", encode_text)
+
+
+def _cl100k() -> LengthTokenizer:
+    import tiktoken
+
+    try:
+        encoding = tiktoken.get_encoding(CL100K)
+    except Exception as error:  # tiktoken lets through whatever its HTTP library raises
+        raise ModelError(
+            f"cl100k_base was asked for, but tiktoken could not load it: {error}. Put the file in "
+            "the folder TIKTOKEN_CACHE_DIR, or set `policy.length_tokenizer: policy`."
+        ) from error
+    # Text that spells a special token ("<|endoftext|>") is text here; plain `encode` raises.
+    return LengthTokenizer(CL100K, encoding.encode_ordinary)
+
+
+def _cl100k_is_on_disk() -> bool:
+    default = Path(tempfile.gettempdir()) / "data-gym-cache"
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", default))
+    if not folder:  # tiktoken's way of switching its cache off
+        return False
+    name = hashlib.sha1(_CL100K_URL.encode(), usedforsecurity=False).hexdigest()
+    file = Path(folder) / name
+    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == _CL100K_SHA256
+
+
+def _of_file(path: Path) -> LengthTokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        content = path.read_bytes()
+        tokenizer = Tokenizer.from_str(content.decode())
+    except Exception as error:  # tokenizers raises bare Exception for a file that it cannot read
+        raise ModelError(
+            f"Expected `policy.length_tokenizer` to be auto, cl100k_base, policy or the path of a "
+            f"tokenizer.json; {str(path)!r} is none of these: {error}."
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return LengthTokenizer(
+        f"{path.name} sha256:{digest}",
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+    )

@@ -1,0 +1,114 @@
+"""What one piece of the vocabulary is to the stock package, looked up instead of worked out."""
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.policy.families import BERT
+
+_DIGIT = re.compile(r"\d")
+
+
+def encode(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
+    """Cuts texts into pieces: no special tokens added, nothing truncated, nothing padded.
+
+    Args:
+        tokenizer: A `transformers` tokenizer.
+        texts: Any number of texts; one call into the tokenizer serves them all.
+
+    Returns:
+        One encoding (`.tokens`, `.ids`) per text.
+    """
+    backend = tokenizer.backend_tokenizer
+    # Another caller may have left its truncation or padding on the shared tokenizer.
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    encodings: list[Any] = backend.encode_batch(list(texts), add_special_tokens=False)
+    return encodings
+
+
+class PieceTable:
+    """The stock package's rules about single pieces, one row per vocabulary id.
+
+    Rows are worked out when an id first occurs, so that a large vocabulary costs nothing at start.
+    Not safe for concurrent use by several threads.
+
+    Attributes:
+        skipped: bool (V,): special and unknown pieces, which belong to no word.
+        begins: bool (V,): the piece starts a new word.
+        forced: bool (V,): its keep probability is overridden with 1.
+        text: str (V,): what the piece adds to its word.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        family: str,
+        force_tokens: Sequence[str],
+        added_tokens: Mapping[str, str],
+        force_reserve_digit: bool,
+    ) -> None:
+        """Starts an empty table.
+
+        Args:
+            tokenizer: The policy's tokenizer, with the added tokens in it.
+            family: One of `trainer.policy.families.FAMILIES`.
+            force_tokens: The texts that are always kept.
+            added_tokens: Force token to the added token (`[NEWi]`) that stands in for it.
+            force_reserve_digit: Whether pieces with a digit are always kept.
+        """
+        self._tokenizer = tokenizer
+        self._is_bert = family == BERT
+        self._prefix = "##" if self._is_bert else "▁"
+        self._added_tokens = dict(added_tokens)
+        self._standing_in = frozenset(added_tokens.values())
+        self._force_tokens = frozenset(force_tokens)
+        self._reserve_digit = force_reserve_digit
+        self._special = frozenset(tokenizer.special_tokens_map.values())
+        size = len(tokenizer)
+        self._known: NDArray[np.bool_] = np.zeros(size, bool)
+        self.skipped: NDArray[np.bool_] = np.zeros(size, bool)
+        self.begins: NDArray[np.bool_] = np.zeros(size, bool)
+        self.forced: NDArray[np.bool_] = np.zeros(size, bool)
+        self.text: NDArray[np.object_] = np.full(size, "", dtype=object)
+
+    def learn(self, piece_ids: NDArray[np.int64]) -> None:
+        """Makes sure that the rows of these ids are filled in."""
+        for piece_id in np.unique(piece_ids[~self._known[piece_ids]]).tolist():
+            self._fill(piece_id, self._tokenizer.convert_ids_to_tokens(piece_id))
+            self._known[piece_id] = True
+
+    def _fill(self, piece_id: int, piece: str) -> None:
+        if piece in self._special:
+            self.skipped[piece_id] = True
+            return
+        # str.lstrip takes a set of characters: the stock package turns "##" and "#" into "".
+        pure = piece.lstrip(self._prefix)
+        begins = self._begins_word(piece, pure)
+        is_force_token = begins and (pure in self._force_tokens or pure in self._standing_in)
+        restored = self.restore(piece) if begins else piece
+        has_reserved_digit = self._reserve_digit and _DIGIT.search(restored) is not None
+        self.begins[piece_id] = begins
+        self.forced[piece_id] = is_force_token or has_reserved_digit
+        self.text[piece_id] = restored if begins else pure
+
+    def _begins_word(self, piece: str, pure: str) -> bool:
+        if self._is_bert:
+            named = pure in self._force_tokens or pure in self._standing_in
+            return named or not piece.startswith("##")
+        # A substring test, as in the stock package: "()" and "./" count as punctuation too.
+        punctuation = piece in string.punctuation
+        named = piece in self._force_tokens or piece in self._standing_in
+        return punctuation or named or piece.startswith("▁")
+
+    def restore(self, text: str) -> str:
+        """Puts the force tokens back where added tokens stand in for them."""
+        for force_token, added_token in self._added_tokens.items():
+            text = text.replace(added_token, force_token)
+        return text
