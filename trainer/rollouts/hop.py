@@ -114,7 +114,7 @@ class Hop:
                 give_up_at = min(give_up_at, silent_since + self._gone_after_s)
             pause_s = max(answer.wait_s, self._pause_s(attempt))
             if now + pause_s > give_up_at:
-                raise self._unreachable(answer.reason)
+                raise self._unreachable(answer.reason) if answer.silent else self._busy(answer)
             if attempt == 0:
                 _log.warning("The teacher at %s: %s; trying again", self.root, answer.reason)
             time.sleep(pause_s)
@@ -144,7 +144,7 @@ class Hop:
                 method,
                 self.root + path,
                 json=body,
-                headers={"X-Deadline-Ms": str(int(remaining_s * 1000))},
+                headers={"X-Deadline-Ms": str(max(1, int(remaining_s * 1000)))},
                 timeout=httpx2.Timeout(remaining_s + _GRACE_S, connect=_CONNECT_S),
             )
         except httpx2.RequestError as error:
@@ -162,6 +162,13 @@ class Hop:
         return TeacherUnreachable(
             f"expected a teacher at {self.root}, got {reason}; start one (`taco serve`) or set "
             "TACO_TEACHER_URL to one that runs"
+        )
+
+    def _busy(self, fault: _Fault) -> TeacherUnreachable:
+        return TeacherUnreachable(
+            f"expected completions from the teacher at {self.root}, but it stays busy "
+            f"({fault.reason}) for longer than teacher.timeout_s; allow more time, or ask for less "
+            "at once"
         )
 
 

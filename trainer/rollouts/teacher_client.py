@@ -5,9 +5,7 @@ TeacherClient ── BatchWire ── our service          one request for the w
 """
 
 import threading
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import httpx2
@@ -17,48 +15,13 @@ from trainer.rollouts.batch_wire import BatchWire
 from trainer.rollouts.chat_wire import ChatWire
 from trainer.rollouts.hop import Deadline, Hop
 from trainer.rollouts.prompts import check_template
+from trainer.rollouts.teacher_counts import TeacherCounts
 from trainer.rollouts.wire import Wire
-from trainer.types import Outcome, Served, TeacherItem, TeacherReply
+from trainer.types import TeacherItem, TeacherReply
 
 _SERVICE = "taco-teacher"
 _FIXED: Mapping[str, Any] = {"n": 1, "stream": False}
 """Fields of a chat request that an item with one reply leaves no choice about."""
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherCounts:
-    """What became of the items that were asked, each counted once."""
-
-    asked: int = 0
-    hits: int = 0
-    misses: int = 0
-    collapsed: int = 0
-    refused: int = 0
-    failed: int = 0
-
-    @classmethod
-    def of(cls, replies: Iterable[TeacherReply]) -> "TeacherCounts":
-        """Count replies; hits, misses and collapsed only where the server is ours."""
-        outcomes = Counter(reply.outcome for reply in replies)
-        served = Counter(reply.served for reply in replies)
-        return cls(
-            asked=outcomes.total(),
-            hits=served[Served.HIT],
-            misses=served[Served.MISS],
-            collapsed=served[Served.COLLAPSED],
-            refused=outcomes[Outcome.REFUSED],
-            failed=outcomes[Outcome.FAILED],
-        )
-
-    def __add__(self, other: "TeacherCounts") -> "TeacherCounts":
-        return TeacherCounts(
-            self.asked + other.asked,
-            self.hits + other.hits,
-            self.misses + other.misses,
-            self.collapsed + other.collapsed,
-            self.refused + other.refused,
-            self.failed + other.failed,
-        )
 
 
 class TeacherClient:

@@ -1,0 +1,35 @@
+import pytest
+
+from trainer.evaluation.metrics import score_pairs
+from trainer.types import Outcome, TeacherReply
+
+
+def answer(text):
+    """A reply with this text."""
+    return TeacherReply(Outcome.SCORED, text)
+
+
+def test_mean_f1_over_pairs():
+    """Each reply is scored against its own reference, and the mean carries the signature."""
+    pairs = [(answer("Ann"), "Ann Lee"), (answer("Bob"), "Bob"), (answer(""), "Eve")]
+    scores = score_pairs("f1", pairs)
+    assert scores.values == (pytest.approx(2 / 3), 1.0, 0.0)
+    assert scores.mean == pytest.approx(5 / 9)
+    assert scores.signature == "f1|norm:squad|version:2.0"
+
+
+def test_what_was_not_answered_is_no_score_of_zero():
+    """Refused and failed replies keep their place, but do not enter the mean."""
+    pairs = [
+        (TeacherReply(Outcome.FAILED, error="upstream_error: gone"), "Ann"),
+        (answer("Bob"), "Bob"),
+        (TeacherReply(Outcome.REFUSED, error="content_filter"), "Eve"),
+    ]
+    scores = score_pairs("f1", pairs)
+    assert scores.values == (None, 1.0, None)
+    assert (scores.answered, scores.mean) == (1, 1.0)
+
+
+def test_nothing_answered_has_no_mean():
+    """There is no number for nothing."""
+    assert score_pairs("f1", []).mean is None

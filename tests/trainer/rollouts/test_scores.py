@@ -1,0 +1,135 @@
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from trainer.errors import ConfigError
+from trainer.rollouts.scores import load_metric
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [
+        ("Denver", "Denver", 1.0),
+        ("The Denver.", "denver", 1.0),  # Articles, case and punctuation do not count.
+        ("Ann Lee went home", "Ann Lee", 2 / 3),  # P 2/4, R 2/2.
+        ("Ann", "Ann Lee", 2 / 3),  # P 1/1, R 1/2.
+        ("Ann Ann Bob", "Ann Bob Bob", 2 / 3),  # Two shared of three each.
+        ("Tuesday", "Monday", 0.0),
+        ("well-known", "wellknown", 1.0),  # As the official script: punctuation goes, no space.
+        ("theatre", "the atre", 0.0),  # An article is a whole word.
+        ("the", "a", 1.0),  # Nothing is left on either side.
+        ("the", "Denver", 0.0),
+        ("", "Denver", 0.0),
+        ("", "", 0.0),  # An empty completion scores 0, whatever it is compared with.
+        (" \n", "the", 0.0),
+    ],
+)
+def test_f1_is_squads(completion, reference, expected):
+    """Token F1 with the official normalisation."""
+    assert load_metric("f1")(completion, reference) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [
+        # Identical, however short: the orders that the text does not have are left out.
+        ("yes", "yes", 1.0),
+        ("Ann spoke", "Ann spoke", 1.0),
+        ("the cat sat", "the cat sat", 1.0),
+        ("the cat sat on the mat", "the cat sat on the mat", 1.0),
+        # Precisions 5/6, 3/5, 2/4, 1/3; no brevity penalty.
+        ("the cat sat on the mat", "the cat sat on a mat", (5 / 6 * 3 / 5 * 2 / 4 / 3) ** 0.25),
+        # Precisions 1, 1 over two orders; brevity penalty exp(1 - 4/2).
+        ("the cat", "the cat sat down", math.exp(-1)),
+        # Precision 1/2, and no bigram: smoothed (exp) to 1/2 of 1/1.
+        ("the dog", "the cat", 0.5),
+        ("", "yes", 0.0),
+        ("  ", "yes", 0.0),
+        ("yes", "", 0.0),
+        ("yes", "no", 0.0),
+    ],
+)
+def test_bleu_is_sentence_bleu_of_effective_order(completion, reference, expected):
+    """BLEU from 0 to 1, by hand from its n-gram precisions and brevity penalty."""
+    score = load_metric("bleu")(completion, reference)
+    assert score == pytest.approx(expected, abs=1e-12)
+    assert score <= 1.0
+
+
+def test_the_whole_answer_is_scored():
+    """Lines after the first count as much."""
+    bleu = load_metric("bleu")
+    reference = "Ann will call the vendor.\nBob will write the report."
+    assert bleu(reference, reference) == pytest.approx(1.0)
+    assert bleu("Ann will call the vendor.\nnothing else came up", reference) < 0.8
+
+
+def test_signatures_say_what_was_measured():
+    """A figure travels with the metric's options and version."""
+    import sacrebleu
+
+    assert load_metric("f1").signature == "f1|norm:squad|version:2.0"
+    assert load_metric("bleu").signature == (
+        f"bleu|nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
+    )
+
+
+def test_a_metric_is_made_once():
+    """Metrics are not loaded again for every reward."""
+    assert load_metric("bleu") is load_metric("bleu")
+
+
+def test_importing_the_registry_does_not_import_sacrebleu():
+    """The slow import waits until a run first scores with it."""
+    code = "import sys, trainer.rollouts.rewards; assert 'sacrebleu' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A user's module with metrics, importable as `own_metrics`."""
+    (tmp_path / "own_metrics.py").write_text(
+        "NAME = 'x'\n"
+        "def length(completion, reference): return len(completion) / len(reference)\n"
+        "def broken(completion, reference): return float('nan')\n"
+    )
+    (tmp_path / "own_broken.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield SimpleNamespace(path=tmp_path)
+    load_metric.cache_clear()
+    sys.modules.pop("own_metrics", None)
+
+
+def test_a_metric_may_come_from_your_own_module(own_module):
+    """`module:function` is imported and called with completion and reference."""
+    metric = load_metric("own_metrics:length")
+    assert metric("ab", "abcd") == 0.5
+    assert metric("", "abcd") == 0.0
+    assert metric.signature == "own_metrics:length"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("rouge", "it names no module and function"),
+        ("own_metrics:", "it names no module and function"),
+        ("no_such_module_of_mine:f", "No module named 'no_such_module_of_mine'"),
+        ("own_broken:f", "No module named 'no_such_dependency'"),
+        ("own_metrics:absent", "own_metrics has no absent"),
+        ("own_metrics:NAME", "NAME is a str, no function"),
+    ],
+)
+def test_a_metric_that_is_not_there_is_a_clear_error(own_module, name, part):
+    """The error lists what may be used and says what is wrong with this name."""
+    with pytest.raises(ConfigError, match=r"bleu, f1, your_package\.module:function") as raised:
+        load_metric(name)
+    assert part in str(raised.value)
+
+
+def test_a_metric_that_gives_no_number_is_an_error(own_module):
+    """NaN never becomes a reward."""
+    with pytest.raises(ConfigError, match="finite number from own_metrics:broken, got nan"):
+        load_metric("own_metrics:broken")("a", "b")
