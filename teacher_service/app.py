@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from cache import CacheError, CompletionStore, default_store_path
 from teacher_service.backends import build_backend
-from teacher_service.errors import ServiceError, StartError
+from teacher_service.errors import StartError
 from teacher_service.identity import stored_identity
 from teacher_service.replies import error_reply
 from teacher_service.routes import router
@@ -37,8 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.teacher = teacher
     app.state.settings = settings
     app.include_router(router)
-    for kind in (ServiceError, CacheError, HTTPException, Exception):
-        app.add_exception_handler(kind, _on_error)
+    app.add_exception_handler(HTTPException, _no_such_route)
     return app
 
 
@@ -63,5 +62,5 @@ def open_teacher(settings: Settings) -> Teacher:
     return Teacher(identity, store, backend, settings.max_in_flight)
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
+async def _no_such_route(_: Request, error: Exception) -> Response:
     return error_reply(error)

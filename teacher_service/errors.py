@@ -18,10 +18,14 @@ StartError                  the service cannot start
 └── SettingsError           the settings are wrong; carries every problem found
 """
 
+import logging
+import traceback
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cache import CanonicalError, StoreError
+from cache import CacheError, CanonicalError, StoreUnwritable
+
+_log = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
@@ -155,16 +159,19 @@ class SettingsError(StartError):
 
 
 def as_service_error(error: Exception) -> ServiceError:
-    """What a client is told about any exception: the cache's own words, and no one else's.
+    """What a client is told about any exception.
 
-    The text of an unforeseen exception may quote a prompt, so it stays out of the answer.
+    The text of an unforeseen one may quote a prompt: it reaches neither the answer nor the log.
     """
     match error:
         case ServiceError():
             return error
         case CanonicalError():
             return BadRequest(str(error))
-        case StoreError():
+        case StoreUnwritable():
             return StoreUnavailable(str(error))
-        case _:
-            return ServiceError(f"the service failed ({type(error).__name__}); its log says where")
+        case CacheError():
+            return ServiceError(str(error))
+    name = type(error).__name__
+    _log.error("%s at\n%s", name, "".join(traceback.format_tb(error.__traceback__)))
+    return ServiceError(f"the service failed ({name}); its log says where")

@@ -18,8 +18,9 @@ _PINNED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 def builtin_identity(rules_version: int) -> TeacherIdentity:
     """The built-in teacher is its rule set."""
-    definition = {"backend": "builtin", "rules": rules_version}
-    return TeacherIdentity.from_definition("builtin", "builtin", definition)
+    return TeacherIdentity.from_definition(
+        "builtin", "builtin", {"backend": "builtin", "rules": rules_version}
+    )
 
 
 def hosted_identity(provider: str, model: str, backend: str) -> TeacherIdentity:

@@ -106,7 +106,7 @@ def _chat_choice(index: int, answer: Answer) -> Json:
         message = {"role": "assistant", "content": None, "refusal": answer.message}
         reason = _refusal_reason(answer)
         return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
-    extra = dict(answer.extra or {})
+    extra: Json = dict(answer.extra or {})
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     message |= extra.pop("message", {})
     return {

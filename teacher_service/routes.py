@@ -1,11 +1,14 @@
 """The routes: read, ask the teacher, write. What they promise is in OpenAI's API reference."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from teacher_service import payloads
 from teacher_service.backends.base import Endpoint
@@ -18,7 +21,23 @@ from teacher_service.schemas import BatchRequest, ChatRequest, CompletionRequest
 from teacher_service.service import Teacher
 from teacher_service.templates import PromptTemplate
 
-router = APIRouter()
+
+class _Route(APIRoute):
+    """A route whose every error becomes OpenAI's error body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                return error_reply(error)
+
+        return answer
+
+
+router = APIRouter(route_class=_Route)
 
 NDJSON = "application/x-ndjson"
 
@@ -121,12 +140,7 @@ def _batch_asks(teacher: Teacher, asked: BatchRequest) -> list[Ask]:
         asked.system_message is not None
     )
     asks = []
-    for index, item in enumerate(asked.items):
-        if template.wants_question and item.question is None:
-            raise BadRequest(
-                f"items.{index} has no question, but the template asks for {{question}}",
-                param=f"items.{index}.question",
-            )
+    for item in asked.items:
         user = {"role": "user", "content": template.render(item.text, item.question)}
         body = {**sampling, "messages": [*system, user]}
         asks.append(teacher.ask("chat/completions", body, compressed_text=item.text))
@@ -177,11 +191,14 @@ async def _body(request: Request) -> bytes:
     limit: int = request.app.state.settings.max_body_bytes
     body = bytearray()
     size = int(request.headers.get("content-length", 0))
-    if size <= limit:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
+    try:
+        if size <= limit:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    break
+    except ClientDisconnect as error:
+        raise BadRequest("the client left before the body was whole") from error
     if max(size, len(body)) > limit:
         raise BodyTooLarge(f"the body is over {limit} bytes (max_body_bytes): split the request")
     return bytes(body)

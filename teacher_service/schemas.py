@@ -1,6 +1,6 @@
 """What clients send: the envelope is checked here, sampling fields pass through untouched."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,9 @@ class _Envelope(BaseModel):
 
     def sampling(self) -> dict[str, Any]:
         """Every other field that the client set; a null is OpenAI's way of not setting one."""
-        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+        return {
+            name: value for name, value in (self.model_extra or {}).items() if value is not None
+        }
 
 
 class StreamOptions(BaseModel):
@@ -71,6 +73,8 @@ class BatchRequest(_Envelope):
     prompt_template: str
     system_message: str | None = None
     items: list[BatchItem]
+    n: Literal[1] | None = 1
+    stream: Literal[False] | None = False
 
 
 def parse(schema: type[EnvelopeT], body: bytes) -> EnvelopeT:

@@ -5,7 +5,6 @@ answer leaves before its commit, and no two calls are made for one key.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -38,8 +37,6 @@ from teacher_service.outcomes import (
     outcome_of,
 )
 from teacher_service.single_flight import SingleFlight
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +112,8 @@ class Teacher:
         for ask, key in zip(asks, keys, strict=True):
             entry = stored.get(key)
             forward = control.forward(entry.created_at if entry else None, now)
-            if entry and forward is None:
-                tickets.append(hit(key, entry))
+            if forward is None:
+                tickets.append(hit(key, stored[key]))
             elif self._backend is None or control.only_if_cached:
                 tickets.append(cache_miss(key, forward, self.identity))
             else:
@@ -218,7 +215,6 @@ class Teacher:
             await self._make(self._look_again(leads), store=store)
         except Exception as error:
             failure = as_service_error(error)
-            _log.exception("%d completions failed", len(leads))
         finally:
             for lead in leads:
                 self._land(lead, Landing(failure))

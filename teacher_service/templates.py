@@ -23,9 +23,8 @@ class PromptTemplate:
                 "prompt_template has no {transcript}: say where the text goes",
                 param="prompt_template",
             )
-        self.wants_question = "{question}" in self._pieces
 
     def render(self, text: str, question: str | None) -> str:
-        """The prompt for one text; a question that the template does not ask for is left out."""
+        """The prompt for one text; without a question, its place stays empty."""
         values = {"{transcript}": text, "{question}": question or ""}
         return "".join([values.get(piece, piece) for piece in self._pieces])

@@ -1,6 +1,6 @@
 """What every backend is: an identity, and one method."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -28,7 +28,9 @@ class Backend(Protocol):
     identity: TeacherIdentity
     """What defines its answers."""
 
-    def complete(self, requests: Sequence[UpstreamRequest]) -> AsyncIterator[Sequence[Finished]]:
+    def complete(
+        self, requests: Sequence[UpstreamRequest]
+    ) -> AsyncGenerator[Sequence[Finished], None]:
         """Make every completion, and yield them in groups, each as soon as it is there.
 
         The service commits a group in one transaction and releases its answers after that, so a

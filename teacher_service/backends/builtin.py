@@ -1,7 +1,7 @@
 """The rule-based teacher: deterministic, nothing to download, scripted to be slow if wanted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from cache import Answer, Completion, TeacherIdentity
@@ -28,7 +28,7 @@ class BuiltinBackend:
 
     async def complete(
         self, requests: Sequence[UpstreamRequest]
-    ) -> AsyncIterator[Sequence[Finished]]:
+    ) -> AsyncGenerator[Sequence[Finished], None]:
         """Answer the whole batch as one group: it is done at once, so it is one commit."""
         await asyncio.sleep(self._latency_ms / 1000)
         finished: list[Finished] = []

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import openai
 from openai import AsyncOpenAI
@@ -43,7 +43,7 @@ class OpenAIBackend:
 
     async def complete(
         self, requests: Sequence[UpstreamRequest]
-    ) -> AsyncIterator[Sequence[Finished]]:
+    ) -> AsyncGenerator[Sequence[Finished], None]:
         """Send all, as many at one time as allowed; a group is what has arrived since the last."""
         waiting = {
             asyncio.create_task(self._finish(position, request))
