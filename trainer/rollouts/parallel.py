@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -13,11 +13,12 @@ R = TypeVar("R")
 def map_concurrently(function: Callable[[A], R], arguments: Sequence[A], limit: int) -> list[R]:
     """Call a function once for each argument, at most `limit` at a time; results in order.
 
-    The threads are daemons: unlike an executor's, they never hold up an interrupted program until
-    their request is answered.
+    After an error no further call is begun, and those under way are waited for, since they use
+    what the caller may close next. An interrupt waits for nothing: the threads are daemons, which
+    unlike an executor's do not hold up the program's end either.
 
     Raises:
-        Exception: the first error in the order of the arguments; calls not yet begun are dropped.
+        Exception: the first error, in the order of the arguments.
     """
     if len(arguments) < 2:
         return [function(argument) for argument in arguments]
@@ -29,9 +30,12 @@ def map_concurrently(function: Callable[[A], R], arguments: Sequence[A], limit: 
         threading.Thread(target=_work, args=(function, todo), daemon=True).start()
     try:
         return [future.result() for future in futures]
-    finally:
+    except BaseException as error:
         for future in futures:
             future.cancel()
+        if isinstance(error, Exception):
+            wait(futures)
+        raise
 
 
 def _work(function: Callable[[A], R], todo: "SimpleQueue[tuple[Future[R], A]]") -> None:
