@@ -55,9 +55,9 @@ def test_an_error_ends_it_after_what_is_under_way():
 def test_an_interrupt_waits_for_nothing():
     """Ctrl-C ends the program although calls are under way."""
     code = (
-        "import _thread, threading, time\n"
+        "import os, signal, threading, time\n"
         "from trainer.rollouts.parallel import map_concurrently\n"
-        "threading.Timer(0.3, _thread.interrupt_main).start()\n"
+        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "map_concurrently(lambda _: time.sleep(60), range(4), 2)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
