@@ -19,7 +19,7 @@ from trainer.policy.isolation import (
     quiet_transformers,
     tiktoken_left_alone,
 )
-from trainer.policy.lengths import resolve_length_tokenizer
+from trainer.policy.lengths import LengthTokenizer, resolve_length_tokenizer
 from trainer.policy.saving import deployable_path, replaced_at_once, write_model
 from trainer.policy.words import HIDDEN, Chunk, CompressionOptions, Segmenter
 
@@ -85,6 +85,7 @@ class PromptCompressorReinforce(PromptCompressor):
         disable_dropout(self.model)
         self.length_tokenizer = resolve_length_tokenizer(length_tokenizer, self.tokenizer)
         self.oai_tokenizer = self.length_tokenizer
+        self._segmenters: dict[tuple[CompressionOptions, int, LengthTokenizer], Segmenter] = {}
         self._rl_info: list[Mapping[str, Any]] = []
 
     def load_model(self, model_name: str, device_map: str, model_config: dict[str, Any]) -> None:
@@ -114,7 +115,12 @@ class PromptCompressorReinforce(PromptCompressor):
 
     def segmenter(self, options: CompressionOptions, max_seq_len: int = 512) -> Segmenter:
         """The rules that turn texts into this compressor's words and back."""
-        return Segmenter(self.tokenizer, self.family, self.length_tokenizer, options, max_seq_len)
+        key = (options, max_seq_len, self.length_tokenizer)
+        if key not in self._segmenters:
+            self._segmenters[key] = Segmenter(
+                self.tokenizer, self.family, self.length_tokenizer, options, max_seq_len
+            )
+        return self._segmenters[key]
 
     def record_rl_info(self, info: Mapping[str, Any]) -> None:
         """Notes what one sampled compression drew, for `get_rl_info`."""

@@ -148,7 +148,7 @@ class Segmenter:
         return [
             SegmentedPrompt(
                 contexts=tuple(next(chunks_of_context) for _ in prompt),
-                original_tokens=sum(map(self._length_tokenizer.count, prompt)),
+                original_tokens=self.count_tokens(prompt),
             )
             for prompt in prompts
         ]
@@ -167,6 +167,10 @@ class Segmenter:
     def whole_contexts(self, contexts: Sequence[str]) -> list[str]:
         """Each context where nothing is dropped: the stock package returns its chunks' texts."""
         return ["".join(map(self._pieces.restore, texts)) for texts in self.chunk_texts(contexts)]
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Length of texts in the length tokenizer, added up."""
+        return sum(map(self._length_tokenizer.count, texts))
 
     def join(self, prompt: SegmentedPrompt, keep: Sequence[NDArray[np.bool_]]) -> str:
         """The text of the kept words.
