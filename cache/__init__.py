@@ -1,1 +1,67 @@
-"""A store of completions, keyed by everything that can change the answer."""
+"""A store of completions, keyed by everything that can change the answer.
+
+from cache import Completion, CompletionStore, NewEntry, TeacherIdentity, fingerprint
+
+teacher = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
+asked = fingerprint(teacher.digest, {"messages": [{"role": "user", "content": "Hello"}]})
+with CompletionStore.open(Path("completions.sqlite")) as store:
+    store.register_teacher(teacher)
+    answer = Completion("Hi.", "stop")
+    store.commit([NewEntry(asked, teacher.digest, None, answer)]).result()
+    store.lookup([asked.key])[asked.key].answer
+"""
+
+from cache.canonical import JSON, canonical_json, parse_json
+from cache.entries import (
+    Answer,
+    Completion,
+    NewEntry,
+    Refusal,
+    StoredEntry,
+    StoreStats,
+    TeacherIdentity,
+    content_digest,
+)
+from cache.errors import (
+    CacheError,
+    CanonicalError,
+    SchemaTooNew,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnwritable,
+    UnsupportedFilesystem,
+)
+from cache.fingerprint import FINGERPRINT_VERSION, Fingerprint, fingerprint
+from cache.store import CompletionStore, default_store_path
+
+__all__ = [
+    "FINGERPRINT_VERSION",
+    "JSON",
+    "Answer",
+    "CacheError",
+    "CanonicalError",
+    "Completion",
+    "CompletionStore",
+    "Fingerprint",
+    "NewEntry",
+    "Refusal",
+    "SchemaTooNew",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFull",
+    "StoreLocked",
+    "StoreReadOnly",
+    "StoreStats",
+    "StoreUnwritable",
+    "StoredEntry",
+    "TeacherIdentity",
+    "UnsupportedFilesystem",
+    "canonical_json",
+    "content_digest",
+    "default_store_path",
+    "fingerprint",
+    "parse_json",
+]

@@ -1,0 +1,99 @@
+"""Canonical JSON (RFC 8785): one value, one text, on every machine."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import rfc8785
+
+from cache.errors import CanonicalError
+
+_MAX_INT = 2**53 - 1  # Beyond it a double skips integers (RFC 8785, section 3.2.2.3).
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+
+
+def canonical_json(value: JSON) -> bytes:
+    """The canonical form of `value`, in UTF-8 (RFC 8785).
+
+    Keys are sorted, numbers are written as ECMAScript does (`0.0` and `0` are the same), text is
+    kept as it is, without Unicode normalisation.
+
+    Raises:
+        CanonicalError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, an object
+            key that is no string, or a type that JSON does not have.
+    """
+    try:
+        try:
+            return _ENCODER.encode(_plain(value)).encode()
+        except _NotPlain:
+            return rfc8785.dumps(value)
+    except (ValueError, RecursionError) as error:
+        raise CanonicalError(f"no canonical JSON for this value: {error}") from error
+
+
+class _NotPlain(Exception):
+    """A value that the standard library may write otherwise than RFC 8785."""
+
+
+def _plain(value: Any) -> Any:
+    """`value` with whole floats as integers, if the standard library then writes it canonically.
+
+    The C encoder is twice as fast as rfc8785 and differs from it only in how it writes very
+    large and very small numbers and in how it sorts keys beyond ASCII. A test holds them together.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int and -_MAX_INT <= value <= _MAX_INT:
+        return value
+    if kind is float and (value == 0 or 1e-4 <= abs(value) < _MAX_INT):
+        return int(value) if value.is_integer() else value
+    if kind is dict and all(type(key) is str and key.isascii() for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    raise _NotPlain
+
+
+def parse_json(data: str | bytes) -> JSON:
+    """The value of a strict JSON text.
+
+    Raises:
+        CanonicalError: no JSON, or JSON on whose meaning readers differ: an object with the same
+            key twice, NaN, or a number too large for a double.
+    """
+    try:
+        value: JSON = json.loads(
+            data,
+            object_pairs_hook=_without_duplicates,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
+    except CanonicalError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CanonicalError(f"not JSON: {error}") from error
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise CanonicalError(f"the key {twice!r} occurs twice in one JSON object; send it once")
+    return parsed
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise CanonicalError(f"the number {digits} is too large for a double")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise CanonicalError(f"{name} is not JSON; send a finite number or null")

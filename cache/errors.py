@@ -1,0 +1,56 @@
+"""The cache's errors: one tree, one place.
+
+CacheError
+├── CanonicalError             a value has no canonical JSON, or a text is no strict JSON
+└── StoreError                 the store cannot do what was asked
+    ├── StoreLocked            another process writes to it
+    ├── StoreUnwritable        it can be read, but nothing can be added
+    │   ├── StoreFull          no space left
+    │   └── StoreReadOnly      opened for reading, or the folder forbids writing
+    ├── StoreDamaged           not a database, or one with damaged pages
+    ├── SchemaTooNew           written by a newer version of this program
+    └── UnsupportedFilesystem  a network file system
+"""
+
+
+class CacheError(Exception):
+    """Base of everything that the cache raises on purpose.
+
+    The message says what was expected, what came, and what to do.
+    """
+
+
+class CanonicalError(CacheError, ValueError):
+    """A value that canonical JSON cannot carry exactly, or a text that is no strict JSON."""
+
+
+class StoreError(CacheError):
+    """The store cannot do what was asked."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the store for writing."""
+
+
+class StoreUnwritable(StoreError):
+    """Nothing can be added to the store at the moment; what it holds can still be read."""
+
+
+class StoreFull(StoreUnwritable):
+    """There is no space left for the store to grow."""
+
+
+class StoreReadOnly(StoreUnwritable):
+    """The store was opened for reading, or its file or folder forbids writing."""
+
+
+class StoreDamaged(StoreError):
+    """The file is not a database, or some of its pages are damaged."""
+
+
+class SchemaTooNew(StoreError):
+    """The store was written by a newer version of this program."""
+
+
+class UnsupportedFilesystem(StoreError):
+    """The store lies on a network file system, where SQLite's locks and shared memory fail."""

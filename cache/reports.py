@@ -1,0 +1,48 @@
+"""What a store holds, asked through SQLAlchemy: seldom needed, so ease goes before speed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy.pool import StaticPool
+
+from cache.entries import StoreStats, TeacherIdentity
+from cache.models import alternates, completions, refusals, requests, teachers
+from cache.sqlite_file import SCHEMA_VERSION, connect_reader, wal_bytes
+
+
+def store_stats(path: Path) -> StoreStats:
+    """How much the store at `path` holds, all of it as of one moment."""
+    counts = [
+        select(func.count()).select_from(table).scalar_subquery().label(table.name)
+        for table in (completions, refusals, alternates, requests, teachers)
+    ]
+    with _connected(path) as connection:
+        rows = connection.execute(select(*counts)).one()
+    return StoreStats(
+        **rows._mapping,
+        file_bytes=path.stat().st_size + wal_bytes(path),
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def registered_teachers(path: Path) -> list[TeacherIdentity]:
+    """The teachers that the store at `path` knows, the one registered last at the end."""
+    with _connected(path) as connection:
+        rows = connection.execute(select(teachers).order_by(teachers.c.registered_at)).all()
+    return [
+        TeacherIdentity(
+            row.digest, row.name, row.backend, json.loads(row.definition), row.registered_at
+        )
+        for row in rows
+    ]
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[Connection]:
+    with closing(connect_reader(path)) as reader:
+        engine = create_engine("sqlite://", creator=lambda: reader, poolclass=StaticPool)
+        with engine.connect() as connection:
+            yield connection

@@ -1,0 +1,202 @@
+"""The statements that the store runs, and how entries become rows and rows entries.
+
+Written by hand for the driver: an ORM costs several times what SQLite itself does.
+"""
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from cache.canonical import JSON, canonical_json
+from cache.entries import (
+    Completion,
+    NewEntry,
+    Refusal,
+    StoredEntry,
+    TeacherIdentity,
+    content_digest,
+)
+from cache.errors import StoreError
+
+_Row: TypeAlias = tuple[Any, ...]
+
+_INSERT_TEACHER = """
+INSERT INTO teachers (digest, name, backend, definition, registered_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (digest) DO UPDATE SET registered_at = excluded.registered_at
+"""
+_INSERT_REQUEST = """
+INSERT INTO requests (key, teacher_id, document, compressed_text, compressed_sha256, created_at)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_INSERT_ANSWER = """
+INSERT INTO {table} (key, text, finish_reason, usage, extra,
+                     provenance, latency_ms, content_digest, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_INSERT_COMPLETION = _INSERT_ANSWER.format(table="completions")
+_INSERT_ALTERNATE = _INSERT_ANSWER.format(table="alternates")
+_INSERT_REFUSAL = """
+INSERT INTO refusals (key, message, reason, provenance, latency_ms, content_digest, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+# What is served: the completion; where there is none, the first refusal.
+_SELECT_SERVED = """
+WITH wanted (wanted_key) AS (VALUES {places})
+SELECT 0, key, text, finish_reason, usage, extra,
+       provenance, latency_ms, content_digest, created_at
+FROM wanted JOIN completions ON key = wanted_key
+UNION ALL
+SELECT 1, key, message, reason, NULL, NULL,
+       provenance, latency_ms, content_digest, created_at
+FROM wanted JOIN refusals ON key = wanted_key
+WHERE id = (SELECT min(id) FROM refusals WHERE key = wanted_key)
+  AND NOT EXISTS (SELECT 1 FROM completions WHERE key = wanted_key)
+"""
+_KEYS_A_QUERY = 900  # SQLite before 3.32 binds at most 999 values.
+
+
+def select_served(
+    connection: sqlite3.Connection, keys: Sequence[bytes]
+) -> dict[bytes, StoredEntry]:
+    """What the store serves for each of `keys` that it knows; one query for up to 900 keys."""
+    rows: list[_Row] = []
+    for start in range(0, len(keys), _KEYS_A_QUERY):
+        part = keys[start : start + _KEYS_A_QUERY]
+        query = _SELECT_SERVED.format(places=",".join(["(?)"] * len(part)))
+        rows += connection.execute(query, part)
+    return {row[1]: _stored_entry(*row) for row in rows}
+
+
+def insert_entries(
+    connection: sqlite3.Connection, entries: Sequence[NewEntry]
+) -> list[StoredEntry]:
+    """Add `entries`, and return what the store now serves for each of them, in order.
+
+    The first completion of a key is its answer for good; one that differs from it is kept beside
+    it, as an alternate.
+
+    Raises:
+        StoreError: an entry's teacher was never registered.
+        CanonicalError: an answer has no canonical JSON.
+    """
+    now = time.time()
+    fresh = [
+        StoredEntry(entry.fingerprint.key, entry.answer, content_digest(entry.answer), now)
+        for entry in entries
+    ]
+    completed = [(each, each.answer) for each in fresh if isinstance(each.answer, Completion)]
+    refused = [(each, each.answer) for each in fresh if isinstance(each.answer, Refusal)]
+    teachers = _teacher_ids(connection, {entry.teacher_digest for entry in entries})
+    connection.executemany(
+        _INSERT_REQUEST,
+        [_request_row(entry, teachers[entry.teacher_digest], now) for entry in entries],
+    )
+    added = connection.executemany(
+        _INSERT_COMPLETION, [_completion_row(*pair) for pair in completed]
+    ).rowcount
+    if added == len(entries):
+        return fresh
+    connection.executemany(_INSERT_REFUSAL, [_refusal_row(*pair) for pair in refused])
+    served = select_served(connection, [each.key for each in fresh])
+    differing = [
+        _completion_row(each, answer)
+        for each, answer in completed
+        if each.content_digest != served[each.key].content_digest
+    ]
+    connection.executemany(_INSERT_ALTERNATE, differing)
+    return [served[each.key] for each in fresh]
+
+
+def insert_teacher(connection: sqlite3.Connection, identity: TeacherIdentity) -> None:
+    """Add a teacher, or note that a known one is in use again."""
+    definition = canonical_json(dict(identity.definition)).decode()
+    connection.execute(
+        _INSERT_TEACHER,
+        (identity.digest, identity.name, identity.backend, definition, time.time()),
+    )
+
+
+def write_and_remove(connection: sqlite3.Connection, size: int = 1 << 16) -> None:
+    """Write `size` bytes and take them back in the same transaction, to see whether it commits."""
+    connection.execute(_INSERT_TEACHER, ("probe", "", "", bytes(size), 0.0))
+    connection.execute("DELETE FROM teachers WHERE digest = 'probe'")
+
+
+def _teacher_ids(connection: sqlite3.Connection, digests: set[str]) -> dict[str, int]:
+    known = {}
+    for digest in digests:
+        row = connection.execute("SELECT id FROM teachers WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            raise StoreError(f"the teacher {digest} is not in the store: call register_teacher")
+        known[digest] = row[0]
+    return known
+
+
+def _request_row(entry: NewEntry, teacher_id: int, now: float) -> _Row:
+    text = entry.compressed_text
+    sha256 = None if text is None else hashlib.sha256(text.encode()).digest()
+    return entry.fingerprint.key, teacher_id, entry.fingerprint.document, text, sha256, now
+
+
+def _completion_row(entry: StoredEntry, answer: Completion) -> _Row:
+    return (
+        entry.key,
+        answer.text,
+        answer.finish_reason,
+        _to_json(answer.usage),
+        _to_json(answer.extra),
+        _to_json(answer.provenance),
+        answer.latency_ms,
+        entry.content_digest,
+        entry.created_at,
+    )
+
+
+def _refusal_row(entry: StoredEntry, answer: Refusal) -> _Row:
+    return (
+        entry.key,
+        answer.message,
+        answer.reason,
+        _to_json(answer.provenance),
+        answer.latency_ms,
+        entry.content_digest,
+        entry.created_at,
+    )
+
+
+def _to_json(value: Mapping[str, JSON] | None) -> str | None:
+    return None if value is None else canonical_json(dict(value)).decode()
+
+
+# Few values recur in many rows, and parsing them would cost as much as reading the row.
+_parse_shared = lru_cache(maxsize=4096)(json.loads)
+
+
+def _stored_entry(
+    refused: int,
+    key: bytes,
+    text: str | None,
+    reason: str,
+    usage: str | None,
+    extra: str | None,
+    provenance: str,
+    latency_ms: float | None,
+    digest: bytes,
+    created_at: float,
+) -> StoredEntry:
+    made = _parse_shared(provenance)
+    if refused:
+        return StoredEntry(key, Refusal(reason, text or "", made, latency_ms), digest, created_at)
+    completion = Completion(
+        text,
+        reason,
+        None if usage is None else _parse_shared(usage),
+        None if extra is None else json.loads(extra),
+        made,
+        latency_ms,
+    )
+    return StoredEntry(key, completion, digest, created_at)

@@ -1,0 +1,194 @@
+"""The store: one file of completions, one process that writes it, any number that read it."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
+from cache.errors import StoreError, StoreReadOnly
+from cache.filesystems import refuse_network, require_space
+from cache.locking import WriterLock
+from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
+from cache.sqlite_file import (
+    check_is_database,
+    connect_reader,
+    connect_writer,
+    create_or_migrate,
+    require_current_schema,
+    translated,
+)
+from cache.writer import GroupWriter
+
+# Below this much room no new answers are bought, so that those under way still find a place.
+_RESERVE_BYTES = 8 << 20
+_PROBE_INTERVAL_S = 1.0
+
+
+def default_store_path() -> Path:
+    """Where the store lies unless told otherwise: `$TACO_HOME`, or `~/.local/share/taco`."""
+    home = os.environ.get("TACO_HOME") or "~/.local/share/taco"
+    return Path(home).expanduser() / "completions.sqlite"
+
+
+class CompletionStore:
+    """Completions by key, on disk. Every method may be called from any thread.
+
+    What `commit` has released is on the disk: neither `kill -9` nor a power cut takes it back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        reader: sqlite3.Connection,
+        writer: GroupWriter | None,
+        resources: ExitStack,
+    ) -> None:
+        self.path = path
+        self._reader = reader
+        self._reading = threading.Lock()
+        self._writer = writer
+        self._resources = resources
+        self._probed_at = -_PROBE_INTERVAL_S
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> Self:
+        """Open the store at `path`.
+
+        For writing: creates the file (mode 0600) and its folder where they are missing, brings an
+        older schema up to date after a backup, and holds the writer's lock until `close`.
+
+        Raises:
+            StoreError: see the tree in `cache.errors`; nothing was changed.
+        """
+        path = path.expanduser().absolute()
+        with translated(path), ExitStack() as resources:
+            refuse_network(path)
+            if read_only:
+                writer = None
+                reader = _open_for_reading(path)
+            else:
+                writer = _open_for_writing(path, resources)
+                reader = connect_reader(path)
+            resources.callback(reader.close)
+            return cls(path, reader, writer, resources.pop_all())
+
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
+        """What the store serves for each of `keys` (32 bytes) that it knows, in one query.
+
+        Sees everything that was committed before the call.
+
+        Raises:
+            StoreDamaged: a page that the query needs is damaged.
+        """
+        with translated(self.path), self._reading:
+            return select_served(self._reader, keys)
+
+    def commit(self, entries: Sequence[NewEntry]) -> Future[list[StoredEntry]]:
+        """Add `entries`, all or none; the result comes once they are safely on the disk.
+
+        The result is what the store serves for each entry from now on, in order. The first
+        completion that was committed for a key stays its answer; a later one that differs is kept
+        as an alternate. A completion wins over a refusal.
+
+        The future raises StoreFull when there is no room; the store can then still be read.
+
+        Raises:
+            StoreReadOnly: the store was opened for reading.
+            StoreError: the store is closed.
+        """
+        return self._writing().submit(partial(insert_entries, entries=entries))
+
+    def check_writable(self) -> None:
+        """Make sure that a commit would find room, before an answer is paid for.
+
+        Costs a few microseconds. After a commit that failed, tries a real write once a second,
+        and so notices when there is room again.
+
+        Raises:
+            StoreUnwritable: StoreFull or StoreReadOnly, where the cause is known.
+        """
+        writer = self._writing()
+        require_space(self.path.parent, _RESERVE_BYTES)
+        trouble = writer.trouble
+        if trouble is None:
+            return
+        if time.monotonic() - self._probed_at < _PROBE_INTERVAL_S:
+            raise trouble.with_traceback(None)
+        self._probed_at = time.monotonic()
+        writer.submit(write_and_remove).result()
+
+    def register_teacher(self, identity: TeacherIdentity) -> None:
+        """Make a teacher known, so that its entries can be committed; waits for the disk.
+
+        A teacher that is known already becomes the most recent one.
+        """
+        self._writing().submit(partial(insert_teacher, identity=identity)).result()
+
+    def teachers(self) -> list[TeacherIdentity]:
+        """The teachers of this store, the one registered last at the end."""
+        # Imported here: SQLAlchemy takes longer to import than a store to open.
+        from cache.reports import registered_teachers
+
+        with translated(self.path):
+            return registered_teachers(self.path)
+
+    def stats(self) -> StoreStats:
+        """How much the store holds. Counts every row: seconds for millions of them."""
+        from cache.reports import store_stats
+
+        with translated(self.path):
+            return store_stats(self.path)
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the file. A second call does nothing."""
+        with self._reading:
+            self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _writing(self) -> GroupWriter:
+        if self._writer is None:
+            raise StoreReadOnly(f"{self.path} was opened read-only; open it for writing to add")
+        return self._writer
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}: record one first, or name another file")
+    check_is_database(path)
+    reader = connect_reader(path)
+    try:
+        require_current_schema(reader, path)
+    except BaseException:
+        reader.close()
+        raise
+    return reader
+
+
+def _open_for_writing(path: Path, resources: ExitStack) -> GroupWriter:
+    """Take the lock, then the file; `resources` lets go of both in the opposite order."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        check_is_database(path)
+    resources.callback(WriterLock.acquire(path).release)
+    create_or_migrate(path)
+    writer = GroupWriter(connect_writer(path))
+    resources.callback(writer.close)
+    return writer
