@@ -1,10 +1,10 @@
 r"""The policy as a distribution over keep masks: z = logit(p_word), held at the target rate.
 
-Words are the unit of action, as deployed. For each chunk the rate-held sampler solves for the bias b
+Words are the unit of action, as deployed. For each chunk the rate-held sampler solves for the bias
 
     sum_free w * sigmoid(z + b) = c * sum_all w - sum_forced w
 
-(w: a word's tokens, c: the target rate) and keeps every free word independently with probability
+(b: the bias, w: a word's tokens, c: the target rate) and keeps every free word independently with probability
 sigmoid(z + b), so that no teacher call is spent on a text out of tolerance. b depends on z, and its
 derivative belongs in the gradient: left constant, the common shift of the logits soaks it up.
 """

@@ -124,10 +124,11 @@ def _judge(
     metric: Metric,
     constants: RewardConstants,
 ) -> Rollout:
-    if case is not None:
-        outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
-    else:
-        outcome, reward = _score(text.example, replies, metric)
+    outcome, reward = (
+        _score(text.example, replies, metric)
+        if case is None
+        else (Outcome.OUT_OF_RANGE, constants.for_case(case))
+    )
     return Rollout(
         example_id=text.example.id,
         sample_index=text.sample_index,

@@ -1,0 +1,154 @@
+"""The `taco` command. Parsing comes first; a command imports what is heavy when it runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from taco.errors import UserError
+
+app = typer.Typer(
+    help="Fine-tune a prompt compressor for your task, with rewards that are bought once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cache_app = typer.Typer(help="Look into the store of completions.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to the config, such as hyperparams.epochs=1", show_default=False),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="The store's file; default: $TACO_HOME/completions.sqlite"),
+]
+TeacherOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        help="Settings of the service to start where none runs; default: the built-in teacher",
+    ),
+]
+
+
+@app.command()
+def demo(
+    teacher_url: Annotated[
+        str | None,
+        typer.Option(help="A service that runs already; default: one of its own, started here"),
+    ] = None,
+) -> None:
+    """Show all of it: data, teacher, cache, training, evaluation, a replay that costs nothing."""
+    from taco.demo import run_demo
+
+    run_demo(teacher_url)
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML file, such as configs/train_reinforce.yaml")
+    ] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run's folder, from its last checkpoint")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Do a run again from its lock file, served from the store")
+    ] = None,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Train a compressor with REINFORCE, against the teacher service."""
+    from taco.train import replay_run, resume_run, train_run
+
+    if [config, resume, replay].count(None) != 2:
+        raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
+    if replay:
+        replay_run(replay, store)
+    elif resume:
+        resume_run(resume, teacher, store)
+    elif config:
+        train_run(config, overrides or [], teacher, store)
+
+
+@app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="A data file; its missing gpt_output are filled in")],
+    config: Annotated[Path, typer.Option(help="Whose task says what the teacher is asked")] = Path(
+        "configs/train_reinforce.yaml"
+    ),
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: the data file itself")
+    ] = None,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Ask the teacher about the originals, so that there is something to compare with."""
+    from taco.prepare import prepare_file
+
+    prepare_file(data, output or data, config, overrides or [], teacher, store)
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file, such as configs/teacher/builtin.yaml")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Instead of the settings' host")] = None,
+    port: Annotated[int | None, typer.Option(help="Instead of the settings' port")] = None,
+    mode: Annotated[str | None, typer.Option(help="record | replay")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Run the teacher service in the foreground."""
+    import logging
+
+    from teacher_service import load_settings
+    from teacher_service import serve as run_service
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    given = {"host": host, "port": port, "mode": mode, "store": store}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    run_service(load_settings(config, overrides))
+
+
+@cache_app.command()
+def stats(store: StoreOption = None) -> None:
+    """Say what the store holds."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from cache import CompletionStore, default_store_path
+
+    path = store or default_store_path()
+    with CompletionStore.open(path, read_only=True) as opened:
+        table = Table(title=str(path), show_header=False)
+        for name, value in asdict(opened.stats()).items():
+            table.add_row(name.replace("_", " "), f"{value:,}")
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one message, no traceback."""
+    try:
+        app()
+    except Exception as error:
+        if not isinstance(error, _expected_errors()):
+            raise
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """The packages' own errors, imported only once something has gone wrong."""
+    from cache import CacheError
+    from teacher_service.errors import StartError
+    from trainer.errors import TrainerError
+
+    return UserError, TrainerError, StartError, CacheError

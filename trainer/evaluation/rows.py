@@ -1,0 +1,123 @@
+"""Rows of a table: ways to compress the same examples, judged alike.
+
+Every row's texts are answered by the teacher and scored against its answers on the originals.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.evaluation.metrics import Scores, score_pairs
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.contexts import Target
+from trainer.policy.inference import Compression, compress_many
+from trainer.policy.words import Chunk, CompressionOptions, Segmenter
+from trainer.rollouts.collect import Ask
+from trainer.tasks.rules import random_drop, rarest_first
+from trainer.types import Example, TeacherItem
+
+WordRule = Callable[[Chunk, int], np.ndarray]
+"""(chunk, budget in tokens) -> keep mask (W,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to compress, over all examples."""
+
+    name: str
+    scores: Scores
+    """One value per example and question, in order."""
+    achieved_rate: float
+    """Tokens of all final texts / tokens of all originals."""
+    tokens: tuple[int, ...]
+    """Length of each example's final text."""
+
+    @property
+    def score(self) -> float:
+        """Mean over the answered questions."""
+        return self.scores.mean or 0.0
+
+
+def uncompressed(examples: Sequence[Example], segmenter: Segmenter) -> list[Compression]:
+    """The originals, as a row of their own."""
+    lengths = [segmenter.count_tokens(example.contexts) for example in examples]
+    return [
+        Compression(example.original_prompt, (), tokens, tokens)
+        for example, tokens in zip(examples, lengths, strict=True)
+    ]
+
+
+def by_policy(
+    compressor: PromptCompressorReinforce,
+    examples: Sequence[Example],
+    options: CompressionOptions,
+    target: Target,
+    *,
+    exact: bool,
+) -> list[Compression]:
+    """As deployed: the stock package's cut, or the exact one."""
+    prompts = [example.contexts for example in examples]
+    return compress_many(compressor, prompts, options, target, exact=exact)
+
+
+def by_rule(
+    rule: WordRule, examples: Sequence[Example], segmenter: Segmenter, budgets: Sequence[int]
+) -> list[Compression]:
+    """By a rule over words, with a budget in tokens for each example."""
+    prompts = segmenter.segment_many([example.contexts for example in examples])
+    compressions = []
+    for prompt, budget in zip(prompts, budgets, strict=True):
+        keep = tuple(
+            rule(chunk, round(budget * chunk.word_tokens.sum() / max(prompt.original_tokens, 1)))
+            for chunk in prompt.chunks
+        )
+        texts = segmenter.join_contexts(prompt, keep)
+        compressions.append(
+            Compression(
+                segmenter.join(prompt, keep),
+                keep,
+                prompt.original_tokens,
+                segmenter.count_tokens(texts),
+            )
+        )
+    return compressions
+
+
+def rarest_words(frequencies: Mapping[str, int]) -> WordRule:
+    """The best simple rule here: a text's rarest words, stop words never."""
+    return lambda chunk, budget: rarest_first(chunk.words, chunk.word_tokens, budget, frequencies)
+
+
+def random_words(seed: int) -> WordRule:
+    """The floor: words drawn at random."""
+    rng = np.random.default_rng(seed)
+    return lambda chunk, budget: random_drop(chunk.word_tokens, budget, rng)
+
+
+def judge(
+    name: str,
+    compressions: Sequence[Compression],
+    examples: Sequence[Example],
+    ask: Ask,
+    metric_name: str,
+) -> Row:
+    """Ask the teacher every question on the compressed texts, and score the answers."""
+    replies = ask(list(_items(compressions, examples)))
+    references = [q.reference_completion for example in examples for q in example.questions]
+    original = sum(compression.original_tokens for compression in compressions)
+    tokens = tuple(compression.compressed_tokens for compression in compressions)
+    return Row(
+        name=name,
+        scores=score_pairs(metric_name, list(zip(replies, references, strict=True))),
+        achieved_rate=sum(tokens) / max(original, 1),
+        tokens=tokens,
+    )
+
+
+def _items(
+    compressions: Sequence[Compression], examples: Sequence[Example]
+) -> Iterator[TeacherItem]:
+    for compression, example in zip(compressions, examples, strict=True):
+        for question in example.questions:
+            yield TeacherItem(compression.text, question.question)

@@ -1,0 +1,231 @@
+"""From examples to compressed texts: masks drawn from the policy in training, cut by the deployment
+rule in validation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.policy.compressor import PromptCompressorReinforce, word_keep_probs
+from trainer.policy.contexts import ContextFilter, Target, filter_contexts
+from trainer.policy.inference import deployment_masks
+from trainer.policy.sampling import (
+    MaskPolicy,
+    bernoulli_policy,
+    draw_masks,
+    entropy,
+    log_prob,
+    rate_held_policy,
+)
+from trainer.policy.words import (
+    CONTEXT_SEPARATOR,
+    Chunk,
+    SegmentedPrompt,
+    Segmenter,
+    drop_repeated_forced,
+)
+from trainer.rollouts.collect import CompressedText
+from trainer.types import Example
+
+Noise = Callable[[str, int, int], np.ndarray]
+"""(example id, sample index, count) -> uniform numbers, float32 (count,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExample:
+    """An example and how the stock package cuts it into chunks and words."""
+
+    example: Example
+    prompt: SegmentedPrompt
+    target_rate: float
+    """Compressed / original tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledBatch:
+    """What was drawn for a batch, and what the loss needs of it."""
+
+    texts: list[CompressedText]
+    """B * S of them, in the order of example and sample."""
+    log_prob_BS: Tensor
+    entropy_B: Tensor
+    words_B: Tensor
+    """Words that are actions."""
+
+
+def prepare_batch(
+    examples: Sequence[Example],
+    compressor: PromptCompressorReinforce,
+    segmenter: Segmenter,
+    target: Target,
+    context_filter: ContextFilter | None,
+) -> list[PreparedExample]:
+    """Cut examples up, and drop whole contexts first if there is a filter."""
+    if context_filter is not None:
+        return [
+            _filtered(example, compressor, segmenter, target, context_filter)
+            for example in examples
+        ]
+    prompts = segmenter.segment_many([example.contexts for example in examples])
+    rates = [target.rate_for(prompt.original_tokens) for prompt in prompts]
+    return list(map(PreparedExample, examples, prompts, rates))
+
+
+def _filtered(
+    example: Example,
+    compressor: PromptCompressorReinforce,
+    segmenter: Segmenter,
+    target: Target,
+    context_filter: ContextFilter,
+) -> PreparedExample:
+    """Drop contexts by the policy of the moment.
+
+    That is no action: what is left is the prompt of which the rate and the length rules speak.
+    """
+    contexts, prompt, rate = filter_contexts(
+        compressor, segmenter, example.contexts, context_filter, target
+    )
+    prompt = replace(prompt, original_tokens=segmenter.count_tokens(contexts))
+    return PreparedExample(example, prompt, rate)
+
+
+def sample_batch(
+    model: torch.nn.Module,
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    noise: Noise,
+    *,
+    samples: int,
+    sampler: str,
+    pad_token_id: int,
+    device: torch.device,
+) -> SampledBatch:
+    """One forward pass with gradient, and S masks per example from the same logits."""
+    chunks = [chunk for prepared in batch for chunk in prepared.prompt.chunks]
+    policy = _mask_policy(model, batch, chunks, sampler, pad_token_id, device)
+    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.logits_CW.shape[1]))
+    keep_mask_SCW = draw_masks(policy, noise_SCW.to(device))
+    owner_C = torch.tensor(_owners(batch), device=device)
+
+    def per_example(value_XC: Tensor) -> Tensor:
+        total_XB = value_XC.new_zeros((*value_XC.shape[:-1], len(batch)))
+        return total_XB.index_add(-1, owner_C, value_XC)
+
+    return SampledBatch(
+        texts=list(_sampled_texts(batch, segmenter, keep_mask_SCW.cpu().numpy())),
+        log_prob_BS=per_example(log_prob(policy, keep_mask_SCW)).T,
+        entropy_B=per_example(entropy(policy)),
+        words_B=per_example(policy.free_CW.sum(-1).float()),
+    )
+
+
+def deploy_batch(
+    batch: Sequence[PreparedExample],
+    compressor: PromptCompressorReinforce,
+    segmenter: Segmenter,
+    *,
+    exact: bool,
+) -> list[CompressedText]:
+    """One text per example, cut by the deployment rule."""
+    masks = deployment_masks(
+        compressor,
+        segmenter,
+        [prepared.prompt for prepared in batch],
+        [prepared.target_rate for prepared in batch],
+        exact=exact,
+    )
+    return [
+        _compressed_text(prepared, 0, mask, mask, segmenter)
+        for prepared, mask in zip(batch, masks, strict=True)
+    ]
+
+
+def _mask_policy(
+    model: torch.nn.Module,
+    batch: Sequence[PreparedExample],
+    chunks: Sequence[Chunk],
+    sampler: str,
+    pad_token_id: int,
+    device: torch.device,
+) -> MaskPolicy:
+    prob_CW, is_word_CW = word_keep_probs(model, chunks, pad_token_id, device)
+    width = prob_CW.shape[1]
+    forced_CW = _padded([chunk.word_forced for chunk in chunks], width, device)
+    if sampler == "bernoulli":
+        return bernoulli_policy(prob_CW, is_word_CW, forced_CW)
+    rates = [prepared.target_rate for prepared in batch for _ in prepared.prompt.chunks]
+    return rate_held_policy(
+        prob_CW,
+        is_word_CW,
+        forced_CW,
+        _padded([chunk.word_tokens for chunk in chunks], width, device),
+        torch.tensor(rates, dtype=prob_CW.dtype, device=device),
+    )
+
+
+def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Tensor:
+    """Rows of different lengths as one (C, W) tensor, zeros at the end."""
+    padded_CW = np.zeros((len(rows), width), dtype=rows[0].dtype)
+    for padded_W, row in zip(padded_CW, rows, strict=True):
+        padded_W[: len(row)] = row
+    return torch.from_numpy(padded_CW).to(device)
+
+
+def _owners(batch: Sequence[PreparedExample]) -> list[int]:
+    """For each chunk, the index of its example."""
+    return [index for index, prepared in enumerate(batch) for _ in prepared.prompt.chunks]
+
+
+def _stack_noise(
+    batch: Sequence[PreparedExample], noise: Noise, samples: int, width: int
+) -> np.ndarray:
+    """Noise (S, C, W): each rollout's numbers run through its example's words in order."""
+    sizes = [[len(chunk.words) for chunk in prepared.prompt.chunks] for prepared in batch]
+    noise_SCW = np.ones((samples, sum(map(len, sizes)), width), dtype=np.float32)
+    for sample in range(samples):
+        row = 0
+        for prepared, words in zip(batch, sizes, strict=True):
+            numbers = noise(prepared.example.id, sample, sum(words))
+            for part in np.split(numbers, np.cumsum(words)[:-1]):
+                noise_SCW[sample, row, : len(part)] = part
+                row += 1
+    return noise_SCW
+
+
+def _sampled_texts(
+    batch: Sequence[PreparedExample], segmenter: Segmenter, keep_mask_SCW: np.ndarray
+) -> Iterator[CompressedText]:
+    row = 0
+    for prepared in batch:
+        chunks = prepared.prompt.chunks
+        for sample, mask_CW in enumerate(keep_mask_SCW[:, row : row + len(chunks)]):
+            mask = tuple(
+                mask_W[: len(chunk.words)] for mask_W, chunk in zip(mask_CW, chunks, strict=True)
+            )
+            kept = mask
+            if segmenter.options.drop_consecutive:
+                kept = tuple(map(drop_repeated_forced, chunks, mask))
+            yield _compressed_text(prepared, sample, mask, kept, segmenter)
+        row += len(chunks)
+
+
+def _compressed_text(
+    prepared: PreparedExample,
+    sample_index: int,
+    mask: tuple[np.ndarray, ...],
+    kept: tuple[np.ndarray, ...],
+    segmenter: Segmenter,
+) -> CompressedText:
+    texts = segmenter.join_contexts(prepared.prompt, kept)
+    return CompressedText(
+        example=prepared.example,
+        sample_index=sample_index,
+        keep_mask=mask,
+        text=CONTEXT_SEPARATOR.join(texts),
+        original_tokens=prepared.prompt.original_tokens,
+        compressed_tokens=segmenter.count_tokens(texts),
+        target_rate=prepared.target_rate,
+    )

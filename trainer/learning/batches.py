@@ -1,0 +1,29 @@
+"""Which examples make up a step: a function of the seed, the epoch and the ids alone."""
+
+import hashlib
+from collections.abc import Sequence
+
+from trainer.types import Example
+
+
+def epoch_order(examples: Sequence[Example], seed: int, epoch: int) -> list[Example]:
+    """The examples in this epoch's order.
+
+    Sorted by a hash of (seed, epoch, id), so that it can be computed again after a resume, on any
+    machine, without a generator's state.
+    """
+
+    def rank(example: Example) -> bytes:
+        return hashlib.sha256(f"{seed}/{epoch}/{example.id}".encode()).digest()
+
+    return sorted(examples, key=rank)
+
+
+def batches_of(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Cut into batches; the last one may be smaller, no example is repeated or lost."""
+    return [list(examples[start : start + size]) for start in range(0, len(examples), size)]
+
+
+def share_of(batch: Sequence[Example], rank: int, world_size: int) -> list[Example]:
+    """The part of a batch that one process works on; may be empty."""
+    return list(batch[rank::world_size])

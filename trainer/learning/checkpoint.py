@@ -1,0 +1,96 @@
+"""Checkpoints: atomic and complete, so that a run goes on as if it had never stopped.
+
+Noise is a function of the step, so there is no random generator to save. The log files only grow:
+a checkpoint remembers how long each was, and resuming cuts back what came after.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import CheckpointError
+
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, beside its tensors."""
+
+    step: int
+    """Optimiser steps done."""
+    log_bytes: Mapping[str, int]
+    """Length of every log file, by its path relative to the run's folder."""
+    teacher_calls: int
+    """(text, question) pairs asked for so far, validation not counted."""
+
+
+def save_checkpoint(folder: Path, progress: Progress, tensors: Mapping[str, Any]) -> Path:
+    """Write `folder/step-NNNNNNNN.pt` in one piece: a reader sees all of it or nothing.
+
+    Args:
+        folder: the run's folder of checkpoints.
+        progress: where the run stands.
+        tensors: state dicts by name (model, optimizer, scheduler).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{progress.step:08d}.pt"
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        torch.save({"progress": asdict(progress), "tensors": dict(tensors)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    for old in _checkpoints(folder)[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def load_latest(folder: Path, device: torch.device) -> tuple[Progress, Mapping[str, Any]]:
+    """The newest checkpoint of a run.
+
+    Raises:
+        CheckpointError: there is none, or the file is damaged.
+    """
+    found = _checkpoints(folder)
+    if not found:
+        raise CheckpointError(f"{folder}: expected a checkpoint to resume from, and found none")
+    try:
+        state = torch.load(found[-1], map_location=device, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{found[-1]}: the checkpoint cannot be read ({error}); delete it to resume from the "
+            "one before"
+        ) from error
+    return Progress(**state["progress"]), state["tensors"]
+
+
+def measure_logs(run_folder: Path, files: Sequence[Path]) -> Mapping[str, int]:
+    """How long each log file is now, in bytes."""
+    return {str(file.relative_to(run_folder)): file.stat().st_size for file in files}
+
+
+def cut_back_logs(run_folder: Path, log_bytes: Mapping[str, int]) -> None:
+    """Drop from the log files what was written after the checkpoint.
+
+    Raises:
+        CheckpointError: a file is shorter than it was at the checkpoint.
+    """
+    for name, size in log_bytes.items():
+        path = run_folder / name
+        found = path.stat().st_size if path.exists() else 0
+        if found < size:
+            raise CheckpointError(
+                f"{path}: expected at least {size} bytes, as at the checkpoint, got {found}; "
+                "the file was changed, so the run cannot be resumed from here"
+            )
+        if path.exists():
+            os.truncate(path, size)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"))

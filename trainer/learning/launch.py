@@ -1,0 +1,166 @@
+"""A whole training run: connect, prepare, train, save the compressor, seal the lock."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer.config import Config, load_config
+from trainer.errors import TeacherError, TeacherUnreachable
+from trainer.learning.lockfile import Lock
+from trainer.learning.run import Run
+from trainer.learning.run_folder import (
+    LOCK,
+    RUNS,
+    new_run_folder,
+    read_description,
+    saved_weights_digest,
+)
+from trainer.learning.setup import prepare_run
+from trainer.learning.train import train
+from trainer.policy.saving import deployable_path
+from trainer.rollouts.teacher_client import TeacherClient, recognise
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+RESULT = "result.json"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished run made."""
+
+    folder: str
+    model_path: str
+    """Loads in stock `llmlingua`; carries the family's name, whatever the config called it."""
+    weights_digest: str
+    lock: str | None
+    lock_root: str | None
+    """None where the teacher was not our service."""
+    teacher_calls: int
+    """(text, question) pairs asked in training, cached or not."""
+    backend_calls: int | None
+    """Generations that the service made while the run went on; None where it is not ours."""
+
+
+def train_new(
+    config: Config,
+    default_name: str,
+    *,
+    teacher_url: str,
+    runs: Path = RUNS,
+    replay: Lock | None = None,
+    report: Report = print,
+) -> Result:
+    """Train from the start, in a folder of its own; `replay` follows a recorded run."""
+    with connect(config, teacher_url) as teacher:
+        folder = new_run_folder(config.run.name or default_name, runs)
+        report(f"run folder: {folder}")
+        return _finish(prepare_run(config, folder, teacher, recorded=replay), report)
+
+
+def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
+    """Go on with a run that was stopped, from its newest checkpoint and with its own config."""
+    config = recorded_config(folder)
+    with connect(config, teacher_url) as teacher:
+        return _finish(prepare_run(config, folder, teacher, resume=True), report)
+
+
+def recorded_config(folder: Path) -> Config:
+    """The config of an earlier run."""
+    return Config.model_validate(read_description(folder)["config"])
+
+
+def find_teacher(config: Config) -> str | None:
+    """Where the teacher is: config, TACO_TEACHER_URL, or a service of ours at its usual port."""
+    named = config.teacher.url or os.environ.get("TACO_TEACHER_URL")
+    if named:
+        return named
+    return DEFAULT_URL if recognise(DEFAULT_URL) else None
+
+
+def require_teacher(config: Config) -> str:
+    """Like `find_teacher`, for those that start no service of their own.
+
+    Raises:
+        TeacherUnreachable: nobody is there, with what to do about it.
+    """
+    url = find_teacher(config)
+    if url is None:
+        raise TeacherUnreachable(
+            f"expected a teacher service at {DEFAULT_URL}, and nobody answers there; start one "
+            "with `taco serve`, or set TACO_TEACHER_URL or teacher.url"
+        )
+    return url
+
+
+@contextmanager
+def connect(config: Config, url: str) -> Iterator[TeacherClient]:
+    """The teacher as the config wants it asked; the key comes from TACO_TEACHER_KEY."""
+    task = config.task
+    with TeacherClient.connect(
+        url,
+        model=task.gpt_model,
+        prompt_template=task.prompt,
+        system_message=task.system_message,
+        sampling={"max_tokens": task.max_tokens, **task.sampling},
+        api_key=os.environ.get("TACO_TEACHER_KEY"),
+        timeout_s=config.teacher.timeout_s,
+    ) as teacher:
+        yield teacher
+
+
+def main(arguments: Sequence[str]) -> Result:
+    """`python -m trainer CONFIG [key=value ...]`: train against a service that is already there."""
+    path = Path(arguments[0])
+    config = load_config(path, arguments[1:])
+    return train_new(config, path.stem, teacher_url=require_teacher(config))
+
+
+def _finish(run: Run, report: Report) -> Result:
+    calls_before = _backend_calls(run)
+    try:
+        train(run, report)
+    except (TeacherError, KeyboardInterrupt):
+        report(f"saved; go on with: taco train --resume {run.folder}")
+        raise
+    run.accelerator.wait_for_everyone()
+    wanted = run.folder / run.config.model.trained_model_output_dir_hf
+    model_path = deployable_path(wanted, run.compressor.family)
+    if run.accelerator.is_main_process:
+        run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
+    run.accelerator.wait_for_everyone()
+    root = run.lock.finish() if run.lock else None
+    result = Result(
+        folder=str(run.folder),
+        model_path=str(model_path),
+        weights_digest=saved_weights_digest(model_path),
+        lock=str(run.folder / LOCK) if root else None,
+        lock_root=root,
+        teacher_calls=run.teacher_calls,
+        backend_calls=_calls_since(run, calls_before),
+    )
+    if run.accelerator.is_main_process:
+        _announce(run, result, report)
+    return result
+
+
+def _announce(run: Run, result: Result, report: Report) -> None:
+    text = json.dumps(asdict(result), indent=2)
+    (run.folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    report(f"trained compressor: {result.model_path}")
+    if result.lock:
+        report(f"lock: {result.lock} (root {result.lock_root})")
+
+
+def _backend_calls(run: Run) -> int | None:
+    stats = run.teacher.stats()
+    return None if stats is None else int(stats["since_start"]["backend_calls"])
+
+
+def _calls_since(run: Run, before: int | None) -> int | None:
+    now = _backend_calls(run)
+    return None if now is None or before is None else now - before

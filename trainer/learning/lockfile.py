@@ -1,0 +1,194 @@
+"""The lock file: what a run did, rollout by rollout, so that it can be done again bit for bit.
+
+One JSON document a line. The first line is the header (config, data, base model, environment); then
+one leaf per rollout in the order of step, example and sample, never in order of arrival; the last
+line is the trailer with the number of leaves and the root of RFC 6962's hash tree over their bytes.
+A run that was stopped has no trailer: resuming cuts the file back to its checkpoint and goes on.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import ReplayError
+from trainer.learning.logs import AppendedFile
+from trainer.learning.merkle import MerkleTree
+from trainer.types import Outcome, Rollout, TeacherReply
+
+LOCK_FORMAT = 1
+
+
+def encode_leaf(phase: str, step: int, rollout: Rollout) -> bytes:
+    """One rollout as the bytes that are hashed: a line of JSON without its newline."""
+    leaf = {
+        "phase": phase,
+        "step": step,
+        "example": rollout.example_id,
+        "sample": rollout.sample_index,
+        "mask": [base64.b64encode(bits).decode() for bits in rollout.keep_mask],
+        "length": rollout.length_case,
+        "outcome": rollout.outcome,
+        "replies": [_encode_reply(reply) for reply in rollout.replies],
+    }
+    return json.dumps(leaf, separators=(",", ":")).encode()
+
+
+def _encode_reply(reply: TeacherReply) -> list[str | None]:
+    return [reply.outcome, reply.fingerprint, reply.content_digest]
+
+
+class LockWriter:
+    """Writes the lock file as the run goes."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Start a lock, or go on with one that was cut back to a checkpoint."""
+        self._file = AppendedFile(path)
+        self._tree = MerkleTree()
+        for leaf in _leaf_lines(path):
+            self._tree.append(leaf)
+        if self._file.size() == 0:
+            self._file.write_line(json.dumps({"lock": LOCK_FORMAT, **header}))
+
+    def append(self, phase: str, step: int, rollout: Rollout) -> None:
+        """Add one rollout; the caller keeps the order."""
+        leaf = encode_leaf(phase, step, rollout)
+        self._tree.append(leaf)
+        self._file.write_line(leaf.decode())
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        self._file.flush()
+
+    def finish(self) -> str:
+        """Write the trailer; returns the root, 64 hex digits."""
+        root = self._tree.root().hex()
+        self._file.write_line(json.dumps({"leaves": self._tree.size, "root": root}))
+        self._file.flush()
+        return root
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRollout:
+    """One leaf of a lock file that is being replayed."""
+
+    line: bytes
+    mask: tuple[bytes, ...]
+    length_case: str | None
+    replies: tuple[TeacherReply, ...]
+    """Outcome, fingerprint and content digest of each question's reply; no texts."""
+
+
+class Lock:
+    """A finished lock file, read and checked against its root.
+
+    Raises:
+        ReplayError: no such file, or it is no lock, or unfinished, or was changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise ReplayError(f"{path}: expected a lock file: {error.strerror}") from error
+        self.header = _parse_header(path, lines)
+        self.root = _check_trailer(path, lines)
+        self._rollouts = dict(_parse_leaf(line) for line in lines[1:-1])
+
+    def rollout(self, phase: str, step: int, example_id: str, sample: int) -> RecordedRollout:
+        """What the recorded run did at this place."""
+        place = (phase, step, example_id, sample)
+        try:
+            return self._rollouts[place]
+        except KeyError:
+            raise ReplayError(
+                f"{self.path}: the recorded run has no rollout at {describe(*place)}; "
+                "replay with the config and the data that made the lock"
+            ) from None
+
+    def check(self, phase: str, step: int, rollout: Rollout) -> None:
+        """Compare a replayed rollout with the recorded one.
+
+        Raises:
+            ReplayError: the first difference, by step, example and sample.
+        """
+        place = (phase, step, rollout.example_id, rollout.sample_index)
+        recorded = self.rollout(*place)
+        if encode_leaf(phase, step, rollout) == recorded.line:
+            return
+        if rollout.keep_mask != recorded.mask:
+            what = (
+                "the keep mask differs: the policy's probabilities are not the recorded ones. "
+                "Replay on the same machine, with the same thread count and torch version"
+            )
+        elif rollout.length_case != recorded.length_case:
+            what = (
+                f"the length case differs: recorded {recorded.length_case}, "
+                f"got {rollout.length_case}. Replay with the same length tokenizer"
+            )
+        else:
+            what = (
+                "the completions differ from the recorded ones. Replay against the store that the "
+                "run filled"
+            )
+        raise ReplayError(f"{self.path}: first divergence at {describe(*place)}: {what}")
+
+
+def describe(phase: str, step: int, example_id: str, sample: int) -> str:
+    """A rollout's place, in words."""
+    return f"{phase} step {step}, example {example_id!r}, sample {sample}"
+
+
+def _leaf_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        next(file, None)
+        for line in file:
+            yield line.rstrip(b"\n")
+
+
+def _parse_header(path: Path, lines: list[bytes]) -> Mapping[str, Any]:
+    try:
+        header = json.loads(lines[0])
+        found = header["lock"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        raise ReplayError(f"{path}: expected a lock file; its first line is no header") from None
+    if found != LOCK_FORMAT:
+        raise ReplayError(
+            f"{path}: expected lock format {LOCK_FORMAT}, got {found}; use the version of "
+            "taco-rewards that wrote it"
+        )
+    return dict(header)
+
+
+def _check_trailer(path: Path, lines: list[bytes]) -> str:
+    try:
+        trailer = json.loads(lines[-1])
+        leaves, root = trailer["leaves"], trailer["root"]
+    except (ValueError, KeyError, TypeError):
+        raise ReplayError(
+            f"{path}: the lock has no trailer: its run was stopped; resume the run first "
+            "(taco train --resume RUN)"
+        ) from None
+    tree = MerkleTree()
+    for line in lines[1:-1]:
+        tree.append(line)
+    if (tree.size, tree.root().hex()) != (leaves, root):
+        raise ReplayError(
+            f"{path}: the leaves do not hash to the recorded root: expected {leaves} leaves and "
+            f"{root}, got {tree.size} and {tree.root().hex()}; the file was changed or damaged"
+        )
+    return str(root)
+
+
+def _parse_leaf(line: bytes) -> tuple[tuple[str, int, str, int], RecordedRollout]:
+    leaf = json.loads(line)
+    place = (leaf["phase"], leaf["step"], leaf["example"], leaf["sample"])
+    replies = tuple(
+        TeacherReply(Outcome(outcome), fingerprint=fingerprint, content_digest=digest)
+        for outcome, fingerprint, digest in leaf["replies"]
+    )
+    mask = tuple(base64.b64decode(bits) for bits in leaf["mask"])
+    return place, RecordedRollout(line, mask, leaf["length"], replies)

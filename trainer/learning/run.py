@@ -1,0 +1,123 @@
+"""One training run: everything that the loop works with, and where it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from trainer.config import Config
+from trainer.learning.checkpoint import Progress, measure_logs, save_checkpoint
+from trainer.learning.lockfile import Lock, LockWriter
+from trainer.learning.logs import RunLogs, log_files
+from trainer.learning.run_folder import CHECKPOINTS, LOCK
+from trainer.learning.summary import compression_ratio, mean_reward
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.contexts import ContextFilter, Target
+from trainer.policy.words import Segmenter
+from trainer.rollouts.collect import CompressedText, LengthRule, Place
+from trainer.rollouts.rewards import RewardConstants
+from trainer.rollouts.scores import Metric
+from trainer.rollouts.teacher_client import TeacherClient
+from trainer.types import Example, Outcome, Rollout, TeacherReply
+
+
+@dataclass
+class Run:
+    """What the loop needs, made by `setup.prepare_run`."""
+
+    folder: Path
+    config: Config
+    accelerator: Accelerator
+    compressor: PromptCompressorReinforce
+    model: torch.nn.Module
+    """The compressor's model as Accelerate wrapped it."""
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    segmenter: Segmenter
+    target: Target
+    context_filter: ContextFilter | None
+    train_examples: Sequence[Example]
+    val_examples: Sequence[Example]
+    teacher: TeacherClient
+    metric: Metric
+    lengths: LengthRule
+    constants: RewardConstants
+    logs: RunLogs | None
+    """None in every process but the main one, which writes for all."""
+    lock: LockWriter | None
+    """Likewise; None also where the teacher is not our service."""
+    recorded: Lock | None
+    """The lock being replayed."""
+    total_steps: int
+    finished_steps: int = 0
+    teacher_calls: int = 0
+    """(text, question) pairs asked in training, cached or not."""
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the state after `step`."""
+        self.accelerator.wait_for_everyone()
+        if self.logs is None:
+            return
+        files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
+        if self.lock:
+            self.lock.flush()
+        save_checkpoint(
+            self.folder / CHECKPOINTS,
+            Progress(step, measure_logs(self.folder, files), self.teacher_calls),
+            {
+                "model": self.accelerator.unwrap_model(self.model).state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+            },
+        )
+
+    def is_validation_due(self, step: int) -> bool:
+        """Every `val_interval` steps, and after the last one."""
+        interval = self.config.evaluation.val_interval
+        return step == self.total_steps or (interval > 0 and step % interval == 0)
+
+    def known_replies(
+        self, phase: str, step: int, texts: Sequence[CompressedText]
+    ) -> Mapping[Place, Sequence[TeacherReply]]:
+        """A replay's recorded refusals and failures, which replay as such."""
+        if self.recorded is None:
+            return {}
+        known = {}
+        for text in texts:
+            place = (text.example.id, text.sample_index)
+            replies = self.recorded.rollout(phase, step, *place).replies
+            if any(reply.outcome is not Outcome.SCORED for reply in replies):
+                known[place] = replies
+        return known
+
+    def check_replay(self, phase: str, step: int, rollouts: Sequence[Rollout]) -> None:
+        """Compare with the recorded run, if this is a replay of one.
+
+        Raises:
+            ReplayError: at the first difference.
+        """
+        if self.recorded is not None:
+            for rollout in rollouts:
+                self.recorded.check(phase, step, rollout)
+
+    def record(self, phase: str, step: int, rollouts: Sequence[Rollout]) -> None:
+        """Write rollouts to the lock and the log."""
+        if self.lock:
+            for rollout in rollouts:
+                self.lock.append(phase, step, rollout)
+        if self.logs:
+            self.logs.rollouts(phase, step, rollouts)
+
+    def log_step(self, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one step's loss and metrics."""
+        if self.logs:
+            self.logs.loss("Train", epoch, step, metrics["loss/policy"], metrics["loss/lr"])
+            self.logs.metrics({"phase": "train", "epoch": epoch, "step": step, **metrics})
+
+    def log_rewards(self, phase: str, epoch: int, step: int, rollouts: Sequence[Rollout]) -> None:
+        """Write one row of rewards; phase is TrainR or ValR."""
+        if self.logs:
+            reward, ratio = mean_reward(rollouts), compression_ratio(rollouts)
+            self.logs.rewards(phase, epoch, step, reward, ratio)

@@ -1,0 +1,134 @@
+"""A run's folder: where it is, and what it says of how the run came to be."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from trainer.errors import CheckpointError, ModelError
+
+RUNS = Path("runs")
+DESCRIPTION = "run.json"
+LOCK = "run.lock"
+CHECKPOINTS = "checkpoints"
+
+_PACKAGES = ("taco-rewards", "torch", "transformers", "tokenizers", "accelerate", "llmlingua")
+
+
+def new_run_folder(name: str, runs: Path = RUNS) -> Path:
+    """Make `runs/NAME`, or `runs/NAME-2` and so on: an earlier run is never written over.
+
+    Raises:
+        CheckpointError: the folder cannot be made.
+    """
+    number = 1
+    while True:
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise CheckpointError(
+                f"{folder}: expected a folder that can be made and written to: {error.strerror}"
+            ) from error
+        else:
+            return folder
+
+
+def describe_run(
+    config: Mapping[str, Any], *, data_digest: str, base_digest: str, length_tokenizer: str
+) -> dict[str, Any]:
+    """The lock's header: all that the run depends on beside the teacher's answers."""
+    return {
+        "config": config,
+        "data_digest": data_digest,
+        "base_digest": base_digest,
+        "length_tokenizer": length_tokenizer,
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What decides whether weights come out bit for bit, and the versions of the code."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "code": _code_state(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": sys.platform,
+    }
+
+
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write `run.json`, for people and for a resume."""
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `run.json` back.
+
+    Raises:
+        CheckpointError: the folder is no run.
+    """
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: expected a run's folder with {DESCRIPTION}: {error}"
+        ) from error
+    return dict(description)
+
+
+def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 over named tensors, 64 hex digits; the order of the names does not matter.
+
+    Of the tensors, not of a file: a file's metadata says nothing about the model.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def saved_weights_digest(model_folder: Path) -> str:
+    """`tensors_digest` of a model saved as safetensors.
+
+    Raises:
+        ModelError: the folder has no safetensors file.
+    """
+    files = sorted(model_folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{model_folder}: expected a model saved as safetensors, found none")
+    return tensors_digest(item for file in files for item in load_file(file).items())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _code_state() -> str | None:
+    """The commit of the checkout that this file belongs to; None outside of one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

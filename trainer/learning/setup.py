@@ -1,0 +1,192 @@
+"""From a config to a run that is ready to train: new, resumed, or replayed."""
+
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from trainer.config import Config, resolved
+from trainer.errors import ReplayError
+from trainer.learning.checkpoint import cut_back_logs, load_latest
+from trainer.learning.lockfile import Lock, LockWriter
+from trainer.learning.logs import RunLogs
+from trainer.learning.run import Run
+from trainer.learning.run_folder import (
+    CHECKPOINTS,
+    LOCK,
+    describe_run,
+    read_description,
+    tensors_digest,
+    write_description,
+)
+from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
+from trainer.policy.contexts import ContextFilter, Target
+from trainer.policy.words import CompressionOptions
+from trainer.rollouts.collect import LengthRule
+from trainer.rollouts.rewards import RewardConstants
+from trainer.rollouts.scores import load_metric
+from trainer.rollouts.teacher_client import TeacherClient
+from trainer.tasks.data import data_digest, load_examples, split_validation
+from trainer.types import Example
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_run(
+    config: Config,
+    folder: Path,
+    teacher: TeacherClient,
+    *,
+    resume: bool = False,
+    recorded: Lock | None = None,
+) -> Run:
+    """Load data and compressor, and open the run's files.
+
+    Args:
+        config: the whole configuration.
+        folder: the run's folder, which exists.
+        teacher: connected.
+        resume: go on from the folder's newest checkpoint.
+        recorded: the lock to replay.
+
+    Raises:
+        DataError, ModelError, CheckpointError, ReplayError: what they say.
+    """
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    accelerator = Accelerator(cpu=not _wants_gpu(config))
+    train_examples, val_examples = _load_data(config)
+    compressor = _load_compressor(config, accelerator.device)
+    optimizer = torch.optim.AdamW(
+        compressor.model.parameters(),
+        lr=config.hyperparams.policy_lr,
+        weight_decay=config.policy.weight_decay,
+    )
+    total_steps = config.hyperparams.epochs * -(
+        -len(train_examples) // config.hyperparams.train_batch_size
+    )
+    description = describe_run(
+        resolved(config),
+        data_digest=data_digest(Path(config.data.train_file_path)),
+        base_digest=tensors_digest(compressor.model.state_dict().items()),
+        length_tokenizer=compressor.length_tokenizer.name,
+    )
+    if recorded:
+        _check_same_inputs(recorded, description)
+    model, prepared_optimizer = accelerator.prepare(compressor.model, optimizer)
+    run = Run(
+        folder=folder,
+        config=config,
+        accelerator=accelerator,
+        compressor=compressor,
+        model=model,
+        optimizer=prepared_optimizer,
+        # Not prepared: Accelerate's wrapper would step it once per process.
+        scheduler=CosineAnnealingLR(optimizer, T_max=total_steps),
+        segmenter=compressor.segmenter(_options(config), config.hyperparams.max_seq_len),
+        target=Target(config.hyperparams.compression_rate, config.hyperparams.target_token),
+        context_filter=_context_filter(config),
+        train_examples=train_examples,
+        val_examples=val_examples,
+        teacher=teacher,
+        metric=load_metric(config.reward.metric),
+        lengths=LengthRule(
+            config.hyperparams.compression_relaxation_tokens, config.reward.compression_tolerance
+        ),
+        constants=RewardConstants(
+            config.reward.over_compressed, config.reward.out_of_tolerance, config.reward.refused
+        ),
+        logs=None,
+        lock=None,
+        recorded=recorded,
+        total_steps=total_steps,
+    )
+    if resume:
+        _restore(run)
+    if accelerator.is_main_process:
+        if not resume:
+            write_description(folder, description)
+        run.logs = RunLogs(folder / config.logging.log_dir)
+        if teacher.is_ours:
+            run.lock = LockWriter(folder / LOCK, read_description(folder))
+    return run
+
+
+def _wants_gpu(config: Config) -> bool:
+    wanted = config.device.use_cuda and config.device.device_map != "cpu"
+    if wanted and not torch.cuda.is_available():
+        _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
+        return False
+    return wanted
+
+
+def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
+    examples = load_examples(Path(config.data.train_file_path))
+    if config.data.val_file_path is not None:
+        return examples, load_examples(Path(config.data.val_file_path))
+    return split_validation(examples, config.evaluation.val_share)
+
+
+def _load_compressor(config: Config, device: torch.device) -> PromptCompressorReinforce:
+    compressor = PromptCompressorReinforce(
+        config.model.model_load_path,
+        device_map=device.type,
+        use_llmlingua2=True,
+        length_tokenizer=config.policy.length_tokenizer,
+    )
+    # In training mode, because eval() would switch gradient checkpointing off.
+    disable_dropout(compressor.model)
+    compressor.model.train()
+    if config.hyperparams.max_seq_len != 512:
+        _log.warning(
+            "hyperparams.max_seq_len is %d, and the stock llmlingua package deploys 512: it will "
+            "cut chunks elsewhere than training did",
+            config.hyperparams.max_seq_len,
+        )
+    return compressor
+
+
+def _options(config: Config) -> CompressionOptions:
+    hyperparams = config.hyperparams
+    return CompressionOptions(
+        force_tokens=hyperparams.force_tokens,
+        force_reserve_digit=hyperparams.force_reserve_digit,
+        drop_consecutive=hyperparams.drop_consecutive,
+    )
+
+
+def _context_filter(config: Config) -> ContextFilter | None:
+    hyperparams = config.hyperparams
+    if not hyperparams.use_context_level_filter:
+        return None
+    return ContextFilter(
+        target_context=hyperparams.target_context,
+        rate=hyperparams.context_level_compression_rate,
+        target_token=hyperparams.context_level_target_token,
+    )
+
+
+def _check_same_inputs(recorded: Lock, description: dict[str, object]) -> None:
+    for name, what in (
+        ("data_digest", "the data file is not the recorded one"),
+        ("base_digest", "the model to start from is not the recorded one"),
+        ("length_tokenizer", "lengths are counted with another tokenizer"),
+    ):
+        if description[name] != recorded.header[name]:
+            raise ReplayError(
+                f"{recorded.path}: {what}: expected {recorded.header[name]}, "
+                f"got {description[name]}"
+            )
+
+
+def _restore(run: Run) -> None:
+    progress, tensors = load_latest(run.folder / CHECKPOINTS, run.accelerator.device)
+    run.accelerator.unwrap_model(run.model).load_state_dict(tensors["model"])
+    run.optimizer.load_state_dict(tensors["optimizer"])
+    run.scheduler.load_state_dict(tensors["scheduler"])
+    run.finished_steps = progress.step
+    run.teacher_calls = progress.teacher_calls
+    if run.accelerator.is_main_process:
+        cut_back_logs(run.folder, progress.log_bytes)

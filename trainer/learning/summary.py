@@ -1,0 +1,102 @@
+"""What a step's figures are: pure functions from rollouts to numbers, with keys area/name."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from statistics import fmean
+
+from torch import Tensor
+
+from trainer.types import Outcome, Rollout, Served
+
+
+class StepTimes:
+    """Seconds of one step by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of this block towards a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Rewards, rates, shares by outcome, and what was asked and served."""
+    replies = [reply for rollout in rollouts for reply in rollout.replies]
+    return {
+        "reward/mean": mean_reward(rollouts),
+        "reward/scored": _mean(
+            rollout.reward or 0.0 for rollout in rollouts if rollout.outcome is Outcome.SCORED
+        ),
+        "reward/zero_variance_groups": _mean(map(_is_flat, _groups(rollouts))),
+        "rate/achieved": 1 / compression_ratio(rollouts),
+        **{
+            f"outcome/{outcome}": _mean(rollout.outcome is outcome for rollout in rollouts)
+            for outcome in Outcome
+        },
+        "teacher/calls": len(replies),
+        **{
+            f"teacher/{served}": sum(reply.served is served for reply in replies)
+            for served in Served
+        },
+    }
+
+
+def learning_metrics(
+    advantage_N: Tensor, entropy_B: Tensor, words_B: Tensor, *, loss: float, lr: float, norm: float
+) -> dict[str, float]:
+    """What the optimiser saw; advantages of the rollouts that count."""
+    return {
+        "loss/policy": loss,
+        "loss/lr": lr,
+        "loss/grad_norm": norm,
+        "advantage/scale": advantage_N.abs().mean().item() if advantage_N.numel() else 0.0,
+        "policy/entropy_per_word": (entropy_B.sum() / words_B.sum().clamp_min(1)).item(),
+    }
+
+
+def mean_reward(rollouts: Sequence[Rollout]) -> float:
+    """Mean over the rollouts that have a reward; NaN-free: 0 where none has."""
+    return _mean(rollout.reward for rollout in rollouts if rollout.reward is not None)
+
+
+def compression_ratio(rollouts: Sequence[Rollout]) -> float:
+    """Original / compressed tokens over all rollouts (the reference's "Comp Ratio")."""
+    compressed = sum(rollout.compressed_tokens for rollout in rollouts)
+    return sum(rollout.original_tokens for rollout in rollouts) / max(compressed, 1)
+
+
+def console_line(step: int, total_steps: int, metrics: Mapping[str, float]) -> str:
+    """The figures that matter, on one line."""
+    return (
+        f"step {step:>{len(str(total_steps))}}/{total_steps}"
+        f"  reward {metrics['reward/mean']:.3f}"
+        f"  rate {metrics['rate/achieved']:.3f}"
+        f"  out of range {metrics['outcome/out_of_range']:.0%}"
+        f"  entropy/word {metrics['policy/entropy_per_word']:.3f}"
+        f"  lr {metrics['loss/lr']:.1e}"
+        f"  calls {metrics['teacher/calls_so_far']:.0f}"
+    )
+
+
+def _groups(rollouts: Sequence[Rollout]) -> Iterator[list[Rollout]]:
+    for _, group in groupby(rollouts, key=lambda rollout: rollout.example_id):
+        yield list(group)
+
+
+def _is_flat(group: Sequence[Rollout]) -> bool:
+    """Whether a group's rewards are all alike: nothing can be learnt from it."""
+    return len({rollout.reward for rollout in group if rollout.reward is not None}) < 2
+
+
+def _mean(values: Iterator[float] | Iterator[bool]) -> float:
+    numbers = [float(value) for value in values]
+    return fmean(numbers) if numbers else 0.0

@@ -1,0 +1,232 @@
+"""REINFORCE for a prompt compressor (TACO-RL, arXiv 2409.13035), against a teacher over HTTP.
+
+    for each batch of B examples:
+        p       = keep probability of every word                 one forward pass, with gradient
+        policy  = independent Bernoullis, p held at the target rate
+        masks   ~ policy                                         S per example
+        reward  = metric(teacher(masked text), teacher(original text))
+        loss    = -(reward - mean of the group's others) * log policy(mask), summed
+        one AdamW step on loss / number of valid rollouts
+
+Simplifications: a batch is one forward pass (no micro-batches), and the step waits for its
+completions. Run it with
+
+    taco train configs/train_reinforce.yaml
+    accelerate launch -m trainer configs/train_reinforce.yaml
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from accelerate.utils import gather_object
+
+from trainer.errors import TrainerError
+from trainer.learning import reinforce
+from trainer.learning.act import (
+    PreparedExample,
+    SampledBatch,
+    deploy_batch,
+    prepare_batch,
+    sample_batch,
+)
+from trainer.learning.batches import batches_of, epoch_order, share_of
+from trainer.learning.interrupt import StopSignal
+from trainer.learning.run import Run
+from trainer.learning.summary import (
+    StepTimes,
+    console_line,
+    learning_metrics,
+    mean_reward,
+    outcome_metrics,
+)
+from trainer.policy.sampling import uniform_noise
+from trainer.rollouts.collect import CompressedText, check_failures, collect
+from trainer.types import Example, Outcome, Rollout
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One optimiser step's examples."""
+
+    epoch: int
+    step: int
+    """Counted from 1 over the whole run."""
+    examples: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What one step learns from."""
+
+    sampled: SampledBatch
+    """This process's examples, with the graph of their log-probs."""
+    own: list[Rollout]
+    """This process's rollouts, as `sampled.texts`; empty where the process had no example."""
+    rollouts: list[Rollout]
+    """Every process's rollouts, in the order of example and sample."""
+
+
+def train(run: Run, report: Report = print) -> None:
+    """Train until the last epoch is done, saving as it goes.
+
+    Raises:
+        TeacherError: the teacher went away or failed too often; a checkpoint was saved first.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; likewise.
+        ReplayError: a replayed run departs from its lock.
+    """
+    with StopSignal() as stop:
+        for batch in remaining_batches(run):
+            times = StepTimes()
+            try:
+                experience = gather_experience(run, batch, stop, times)
+            except (TrainerError, KeyboardInterrupt):
+                run.save(batch.step - 1)  # No weight has changed since that step.
+                raise
+            learn(run, batch, experience, times, report)
+            if run.is_validation_due(batch.step):
+                validate(run, batch, report)
+            if batch.step % run.config.logging.save_interval == 0 or stop.requested:
+                run.save(batch.step)
+            if stop.requested:
+                raise KeyboardInterrupt
+
+
+def remaining_batches(run: Run) -> Iterator[Batch]:
+    """Every batch after the last finished step, in order."""
+    step = 0
+    for epoch in range(1, run.config.hyperparams.epochs + 1):
+        order = epoch_order(run.train_examples, run.config.run.seed, epoch)
+        for examples in batches_of(order, run.config.hyperparams.train_batch_size):
+            step += 1
+            if step > run.finished_steps:
+                yield Batch(epoch, step, examples)
+
+
+def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes) -> Experience:
+    """Draw masks, ask the teacher, score: everything before a weight changes."""
+    config, accelerator = run.config, run.accelerator
+    mine = share_of(batch.examples, accelerator.process_index, accelerator.num_processes)
+    with times.phase("forward"):
+        sampled = sample_batch(
+            run.model,
+            # A process without an example still takes part in the backward pass.
+            _prepare(run, mine or batch.examples[:1]),
+            run.segmenter,
+            partial(uniform_noise, config.run.seed, batch.epoch),
+            samples=config.policy.samples,
+            sampler=config.policy.sampler,
+            pad_token_id=run.compressor.tokenizer.pad_token_id,
+            device=accelerator.device,
+        )
+    with times.phase("teacher"), stop.waiting():
+        own = judge(run, "train", batch.step, sampled.texts) if mine else []
+    rollouts = _in_order(gather_object(own), batch.examples)
+    check_failures(rollouts, config.teacher.max_failed_share)
+    run.check_replay("train", batch.step, rollouts)
+    return Experience(sampled, own, rollouts)
+
+
+def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> list[Rollout]:
+    """Have texts judged by length, teacher and metric."""
+    return collect(
+        texts,
+        run.teacher.complete,
+        run.metric,
+        run.lengths,
+        run.constants,
+        run.known_replies(phase, step, texts),
+    )
+
+
+def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, report: Report) -> None:
+    """One optimiser step on the mean loss over all valid rollouts of all processes."""
+    policy, accelerator = run.config.policy, run.accelerator
+    sampled = experience.sampled
+    reward_BS, valid_BS = _rewards(run, sampled, experience.own)
+    estimate = reinforce.no_baseline if policy.loss == "reference" else reinforce.leave_one_out
+    advantage_BS, counts_BS = estimate(reward_BS, valid_BS)
+    loss = reinforce.policy_loss(
+        sampled.log_prob_BS,
+        sampled.entropy_B,
+        sampled.words_B,
+        advantage_BS,
+        counts_BS,
+        entropy_coeff=run.config.hyperparams.entropy_coeff,
+        entropy_per_word=policy.entropy_per_word,
+        mean_over_words=policy.loss == "reference",
+    )
+    lr = float(run.scheduler.get_last_lr()[0])
+    with times.phase("update"):
+        valid = int(accelerator.reduce(counts_BS.sum()).item())
+        # Data-parallel backward averages over processes, and the loss is a sum over them.
+        run.optimizer.zero_grad()
+        accelerator.backward(loss * accelerator.num_processes / max(valid, 1))
+        norm = accelerator.clip_grad_norm_(run.model.parameters(), policy.max_grad_norm)
+        if valid > 0:  # Otherwise AdamW's momentum alone would move the weights.
+            run.optimizer.step()
+        run.scheduler.step()
+    run.finished_steps = batch.step
+    run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
+    run.record("train", batch.step, experience.rollouts)
+    metrics = {
+        **outcome_metrics(experience.rollouts),
+        **learning_metrics(
+            advantage_BS[counts_BS],
+            sampled.entropy_B.detach(),
+            sampled.words_B,
+            loss=accelerator.reduce(loss.detach()).item() / max(valid, 1),
+            lr=lr,
+            norm=float(norm),
+        ),
+        "teacher/calls_so_far": run.teacher_calls,
+        **{f"seconds/{phase}": seconds for phase, seconds in times.seconds.items()},
+    }
+    run.log_step(batch.epoch, batch.step, metrics)
+    if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
+        run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
+        report(console_line(batch.step, run.total_steps, metrics))
+
+
+def validate(run: Run, batch: Batch, report: Report) -> None:
+    """Compress the validation examples as they would be deployed, and score them."""
+    if not run.val_examples:
+        return
+    accelerator, step = run.accelerator, batch.step
+    mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
+    exact = run.config.evaluation.rate == "exact"
+    texts = deploy_batch(_prepare(run, mine), run.compressor, run.segmenter, exact=exact)
+    own = judge(run, "val", step, texts)
+    rollouts = _in_order(gather_object(own), run.val_examples)
+    run.check_replay("val", step, rollouts)
+    run.record("val", step, rollouts)
+    run.log_rewards("ValR", batch.epoch, step, rollouts)
+    report(f"step {step}  validation reward {mean_reward(rollouts):.3f}")
+
+
+def _prepare(run: Run, examples: Sequence[Example]) -> list[PreparedExample]:
+    return prepare_batch(examples, run.compressor, run.segmenter, run.target, run.context_filter)
+
+
+def _rewards(
+    run: Run, sampled: SampledBatch, own: Sequence[Rollout]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards and which of them are valid, both (B, S)."""
+    shape = sampled.log_prob_BS.shape
+    # Only the reference pays for a refusal; otherwise it says nothing of the compression.
+    refused = run.constants.refused if run.config.policy.loss == "reference" else None
+    rewards = [refused if r.outcome is Outcome.REFUSED else r.reward for r in own]
+    rewards = rewards or [None] * shape.numel()
+    device = sampled.log_prob_BS.device
+    values = torch.tensor([reward or 0.0 for reward in rewards], device=device)
+    valid = torch.tensor([reward is not None for reward in rewards], device=device)
+    return values.view(shape), valid.view(shape)
+
+
+def _in_order(rollouts: Sequence[Rollout], examples: Sequence[Example]) -> list[Rollout]:
+    """Rollouts of all processes in the order of example and sample."""
+    place = {example.id: index for index, example in enumerate(examples)}
+    return sorted(rollouts, key=lambda rollout: (place[rollout.example_id], rollout.sample_index))
