@@ -1,0 +1,183 @@
+"""A real service on loopback, and a scripted upstream for it."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from teacher_service import create_app, load_settings
+from teacher_service.server import bind, url_of
+
+
+@dataclass
+class Service:
+    """A service in a thread of this process, and a client for it."""
+
+    url: str
+    http: httpx2.Client
+
+    def since_start(self) -> dict[str, int]:
+        return self.http.get("/v1/cache/stats").json()["since_start"]
+
+    def completions_stored(self) -> int:
+        return self.http.get("/v1/cache/stats").json()["store"]["completions"]
+
+    def chat(self, content: str, headers: dict[str, str] | None = None, **fields: Any):
+        """One chat completion for one user message."""
+        messages = [{"role": "user", "content": content}]
+        body = {"model": "builtin", "messages": messages, **fields}
+        return self.http.post("/v1/chat/completions", json=body, headers=headers)
+
+    def batch(self, items: list[dict], headers: dict[str, str] | None = None, **fields: Any):
+        """One batch over a template that asks for text and question."""
+        template = "{transcript}\n\nQuestion: {question}"
+        body = {"model": "builtin", "prompt_template": template, "items": items, **fields}
+        return self.http.post("/v1/teacher/completions", json=body, headers=headers)
+
+
+@contextmanager
+def running(overrides: dict[str, Any]) -> Iterator[Service]:
+    settings = load_settings(None, {"stop_grace_s": 5, **overrides})
+    listener = bind("127.0.0.1", 0)
+    config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    url = url_of(listener)
+    with httpx2.Client(base_url=url, timeout=30) as http:
+        yield Service(url, http)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return tmp_path / "completions.sqlite"
+
+
+@pytest.fixture
+def run_service(store_path: Path):
+    """Context manager: a service with these settings over the test's own store."""
+    return lambda **overrides: running({"store": store_path, **overrides})
+
+
+@pytest.fixture
+def start(run_service) -> Iterator[Callable[..., Service]]:
+    """Start a service that lives as long as the test."""
+    with ExitStack() as stack:
+        yield lambda **overrides: stack.enter_context(run_service(**overrides))
+
+
+@pytest.fixture
+def service(start) -> Service:
+    """A recording service with the built-in teacher."""
+    return start()
+
+
+class Upstream:
+    """An OpenAI-like server that does what its script says, then answers plainly.
+
+    A step is `(status, headers, body)`, or a function that returns one and may take its time.
+    """
+
+    MODEL = "pinned-2024-07-18"
+
+    def __init__(self) -> None:
+        self.script: list[Any] = []
+        self.requests: list[dict[str, Any]] = []
+        self.authorizations: list[str | None] = []
+        self.moments: list[float] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def chat(cls, text: str | None = "Anna.", finish_reason: str = "stop", **changes: Any):
+        """A step: one chat completion."""
+        message = {"role": "assistant", "content": text, "refusal": None}
+        message |= changes.pop("message", {})
+        body = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": cls.MODEL,
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        }
+        return 200, {}, json.dumps(body | changes)
+
+    @staticmethod
+    def error(status: int, code: str | None = None, headers: dict[str, str] | None = None):
+        """A step: OpenAI's error body."""
+        error = {"message": f"said {status}", "type": "t", "param": None, "code": code}
+        return status, headers or {}, json.dumps({"error": error})
+
+    def next_step(self, body: dict[str, Any], authorization: str | None):
+        with self._lock:
+            self.requests.append(body)
+            self.authorizations.append(authorization)
+            self.moments.append(time.monotonic())
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            step = self.script.pop(0) if self.script else self.chat()
+        answer = step() if callable(step) else step
+        with self._lock:
+            self._at_once -= 1
+        return answer
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    scripted = Upstream()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, headers, text = scripted.next_step(body, self.headers["Authorization"])
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    scripted.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield scripted
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def start_hosted(start, upstream, monkeypatch):
+    """Start a service whose teacher is the scripted upstream."""
+    monkeypatch.setenv("TEST_UPSTREAM_KEY", "sk-secret")
+
+    def start_it(mode: str = "record", **openai: Any) -> Service:
+        section = {
+            "base_url": upstream.url,
+            "provider": "test",
+            "model": upstream.MODEL,
+            "api_key_env": "TEST_UPSTREAM_KEY",
+            **openai,
+        }
+        return start(backend="openai", mode=mode, served_models=["builtin"], openai=section)
+
+    return start_it

@@ -1,0 +1,122 @@
+"""Record, replay, and what a client may ask of the cache."""
+
+import pytest
+
+from teacher_service import StartError, create_app, load_settings
+
+
+def test_a_restarted_service_serves_what_it_had(run_service):
+    """Bit for bit, with no further call."""
+    with run_service() as service:
+        first = service.chat("one")
+    with run_service() as service:
+        again = service.chat("one")
+        assert service.since_start()["backend_calls"] == 0
+    assert first.json() == again.json()
+
+
+def test_replay_needs_no_backend(start, run_service, start_hosted, upstream, monkeypatch):
+    """No key, no upstream: the teacher's identity comes from the store."""
+    recorder = start_hosted()
+    recorded = recorder.chat("one")
+    monkeypatch.delenv("TEST_UPSTREAM_KEY")
+    with run_service(backend="openai", mode="replay", served_models=["builtin"]) as replay:
+        assert replay.chat("one").json() == recorded.json()
+        stats = replay.http.get("/v1/cache/stats").json()
+        assert stats["mode"] == "replay"
+        assert stats["teacher"] == recorder.http.get("/v1/cache/stats").json()["teacher"]
+        assert replay.http.get("/readyz").status_code == 200
+    assert len(upstream.requests) == 1
+
+
+def test_a_replay_miss_says_what_was_looked_for(run_service):
+    """In a batch it is one item's failure; what is stored is served beside it."""
+    with run_service() as recorder:
+        recorder.batch([{"text": "a"}])
+    with run_service(mode="replay") as replay:
+        hit, miss = replay.batch([{"text": "a"}, {"text": "b"}]).json()["data"]
+        assert hit["cache"] == "hit"
+        assert miss["outcome"] == "failed"
+        assert miss["error"]["type"] == "cache_miss"
+        assert miss["key"] in miss["error"]["message"]
+        alone = replay.chat("never asked")
+        assert alone.status_code == 504
+        assert alone.headers["x-should-retry"] == "false"
+        counts = replay.since_start()
+    assert (counts["hits"], counts["misses"], counts["failed"]) == (1, 2, 2)
+    assert counts["backend_calls"] == 0
+
+
+@pytest.mark.parametrize("directive", ["no-cache", "max-age=0"])
+def test_a_replay_server_goes_upstream_for_nobody(run_service, directive):
+    """A client that wants a fresh answer gets none, not an old one."""
+    with run_service() as recorder:
+        recorder.chat("one")
+    with run_service(mode="replay") as replay:
+        reply = replay.chat("one", headers={"Cache-Control": directive})
+    assert reply.status_code == 504
+    assert reply.json()["error"]["type"] == "cache_miss"
+
+
+def test_several_teachers_and_none_named_is_a_start_error(start_hosted, run_service, store_path):
+    """The message lists them; naming one helps."""
+    with run_service() as builtin:
+        builtin.chat("one")
+        digest = builtin.http.get("/v1/cache/stats").json()["teacher"]["digest"]
+    start_hosted().chat("one")
+    with pytest.raises(StartError, match="2 teachers match") as caught:
+        create_app(load_settings(None, {"mode": "replay", "store": store_path}))
+    assert digest in str(caught.value)
+    with run_service(mode="replay", teacher="builtin") as replay:
+        assert replay.chat("one").status_code == 200
+
+
+def test_replay_of_a_missing_store_is_a_start_error(store_path):
+    """And creates no file."""
+    with pytest.raises(StartError):
+        create_app(load_settings(None, {"mode": "replay", "store": store_path}))
+    assert not store_path.exists()
+
+
+def test_only_if_cached_never_goes_upstream(service):
+    """504, as RFC 9111 has it."""
+    reply = service.chat("one", headers={"Cache-Control": "only-if-cached"})
+    assert reply.status_code == 504
+    assert service.since_start()["backend_calls"] == 0
+
+
+def test_no_cache_gives_a_fresh_answer_and_leaves_the_first_in_place(start_hosted, upstream):
+    """The fresh one is this caller's alone; everyone else still gets the first."""
+    service = start_hosted()
+    upstream.script = [upstream.chat("first"), upstream.chat("second")]
+    assert _text(service.chat("one")) == "first"
+    fresh = service.chat("one", headers={"Cache-Control": "no-cache"})
+    assert _text(fresh) == "second"
+    assert fresh.headers["Cache-Status"].startswith("taco; fwd=request; stored; key=")
+    assert _text(service.chat("one")) == "first"
+    assert service.http.get("/v1/cache/stats").json()["store"]["alternates"] == 1
+
+
+def test_a_stale_answer_is_asked_for_again(start_hosted, upstream):
+    """`max-age=0` accepts nothing that was there before."""
+    service = start_hosted()
+    upstream.script = [upstream.chat("first"), upstream.chat("second")]
+    service.chat("one")
+    assert _text(service.chat("one", headers={"Cache-Control": "max-age=3600"})) == "first"
+    stale = service.chat("one", headers={"Cache-Control": "max-age=0"})
+    assert _text(stale) == "second"
+    assert stale.headers["Cache-Status"].startswith("taco; fwd=stale; stored; key=")
+
+
+def test_no_store_reads_but_never_stores(service):
+    """A miss is answered and forgotten; what is stored is served all the same."""
+    headers = {"Cache-Control": "no-store"}
+    first = service.chat("one", headers=headers)
+    assert first.headers["Cache-Status"].startswith("taco; fwd=miss; key=")
+    assert service.completions_stored() == 0
+    service.chat("one")
+    assert service.chat("one", headers=headers).headers["Cache-Status"].startswith("taco; hit")
+
+
+def _text(reply) -> str:
+    return reply.json()["choices"][0]["message"]["content"]
