@@ -1,5 +1,6 @@
 """`taco train`: find the teacher, or start one, and hand over to the trainer."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from taco.own_service import own_service
 from trainer.config import Config, load_config
+from trainer.rollouts.connection import find_teacher
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -20,15 +22,16 @@ def train_run(
     config = load_config(path, overrides)
     from trainer.learning import launch
 
-    with _saved_on_interrupt(), teacher_for(config, teacher, store) as url:
-        launch.train_new(config, path.stem, teacher_url=url, report=_console.print)
+    with _interruptible(), teacher_for(config, teacher, store) as url:
+        name = config.run.name or path.stem
+        launch.train_new(config, name, teacher_url=url, report=_console.print)
 
 
 def resume_run(folder: Path, teacher: Path | None, store: Path | None) -> None:
     """Go on with a run that was stopped."""
     from trainer.learning import launch
 
-    with _saved_on_interrupt(), teacher_for(launch.recorded_config(folder), teacher, store) as url:
+    with _interruptible(), teacher_for(launch.recorded_config(folder), teacher, store) as url:
         launch.resume(folder, teacher_url=url, report=_console.print)
 
 
@@ -39,16 +42,32 @@ def replay_run(lock_path: Path, store: Path | None) -> None:
 
     lock = Lock(lock_path)
     config = Config.model_validate(lock.header["config"])
-    name = f"{lock_path.parent.name}-replay"
-    with _saved_on_interrupt(), own_service(mode="replay", store=store) as url:
-        launch.train_new(config, name, teacher_url=url, replay=lock, report=_console.print)
+    run_folder = lock_path.parent
+    with _interruptible(), _replay_service(store) as url:
+        launch.train_new(
+            config,
+            f"{run_folder.name}-replay",
+            teacher_url=url,
+            runs=run_folder.parent,
+            replay=lock,
+            report=_console.print,
+        )
+
+
+@contextmanager
+def _replay_service(store: Path | None) -> Iterator[str]:
+    """The named service, asked for stored answers only; else one of our own with no backend."""
+    named = os.environ.get("TACO_TEACHER_URL")
+    if named and store is None:
+        yield named
+        return
+    with own_service(mode="replay", store=store) as url:
+        yield url
 
 
 @contextmanager
 def teacher_for(config: Config, teacher: Path | None, store: Path | None) -> Iterator[str]:
     """The URL of a teacher: one that runs already, unless one is described to be started."""
-    from trainer.learning.launch import find_teacher
-
     url = None if teacher or store else find_teacher(config)
     if url:
         yield url
@@ -59,9 +78,9 @@ def teacher_for(config: Config, teacher: Path | None, store: Path | None) -> Ite
 
 
 @contextmanager
-def _saved_on_interrupt() -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends with the trainer's own message, which names what was saved."""
     try:
         yield
     except KeyboardInterrupt:
-        _console.print("stopped; what was learnt is saved: go on with taco train --resume RUN")
         raise typer.Exit(130) from None

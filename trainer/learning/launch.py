@@ -1,14 +1,15 @@
 """A whole training run: connect, prepare, train, save the compressor, seal the lock."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
 from trainer.config import Config, load_config
-from trainer.errors import TeacherError, TeacherUnreachable
+from trainer.errors import TeacherError
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
@@ -18,12 +19,11 @@ from trainer.learning.run_folder import (
     read_description,
     saved_weights_digest,
 )
-from trainer.learning.setup import prepare_run
+from trainer.learning.setup import make_accelerator, prepare_run
 from trainer.learning.train import train
 from trainer.policy.saving import deployable_path
-from trainer.rollouts.teacher_client import TeacherClient, recognise
+from trainer.rollouts.connection import connect, require_teacher
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 RESULT = "result.json"
 
 Report = Callable[[str], None]
@@ -48,25 +48,39 @@ class Result:
 
 def train_new(
     config: Config,
-    default_name: str,
+    name: str,
     *,
     teacher_url: str,
     runs: Path = RUNS,
     replay: Lock | None = None,
     report: Report = print,
 ) -> Result:
-    """Train from the start, in a folder of its own; `replay` follows a recorded run."""
-    with connect(config, teacher_url) as teacher:
-        folder = new_run_folder(config.run.name or default_name, runs)
+    """Train from the start, in a folder of its own below `runs`.
+
+    Args:
+        config: the whole configuration.
+        name: of the folder; a number is added where it is taken.
+        teacher_url: where the teacher is.
+        runs: the folder of all runs.
+        replay: the recorded run to follow, from stored completions only.
+        report: told of the progress.
+    """
+    with connect(config, teacher_url, stored_only=replay is not None) as teacher:
+        accelerator = make_accelerator(config)
+        report = report if accelerator.is_main_process else _silent
+        folder = _shared_folder(accelerator, name, runs)
         report(f"run folder: {folder}")
-        return _finish(prepare_run(config, folder, teacher, recorded=replay), report)
+        run = prepare_run(config, folder, teacher, accelerator, recorded=replay)
+        return _finish(run, report)
 
 
 def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
     """Go on with a run that was stopped, from its newest checkpoint and with its own config."""
     config = recorded_config(folder)
     with connect(config, teacher_url) as teacher:
-        return _finish(prepare_run(config, folder, teacher, resume=True), report)
+        accelerator = make_accelerator(config)
+        report = report if accelerator.is_main_process else _silent
+        return _finish(prepare_run(config, folder, teacher, accelerator, resume=True), report)
 
 
 def recorded_config(folder: Path) -> Config:
@@ -74,50 +88,23 @@ def recorded_config(folder: Path) -> Config:
     return Config.model_validate(read_description(folder)["config"])
 
 
-def find_teacher(config: Config) -> str | None:
-    """Where the teacher is: config, TACO_TEACHER_URL, or a service of ours at its usual port."""
-    named = config.teacher.url or os.environ.get("TACO_TEACHER_URL")
-    if named:
-        return named
-    return DEFAULT_URL if recognise(DEFAULT_URL) else None
-
-
-def require_teacher(config: Config) -> str:
-    """Like `find_teacher`, for those that start no service of their own.
-
-    Raises:
-        TeacherUnreachable: nobody is there, with what to do about it.
-    """
-    url = find_teacher(config)
-    if url is None:
-        raise TeacherUnreachable(
-            f"expected a teacher service at {DEFAULT_URL}, and nobody answers there; start one "
-            "with `taco serve`, or set TACO_TEACHER_URL or teacher.url"
-        )
-    return url
-
-
-@contextmanager
-def connect(config: Config, url: str) -> Iterator[TeacherClient]:
-    """The teacher as the config wants it asked; the key comes from TACO_TEACHER_KEY."""
-    task = config.task
-    with TeacherClient.connect(
-        url,
-        model=task.gpt_model,
-        prompt_template=task.prompt,
-        system_message=task.system_message,
-        sampling={"max_tokens": task.max_tokens, **task.sampling},
-        api_key=os.environ.get("TACO_TEACHER_KEY"),
-        timeout_s=config.teacher.timeout_s,
-    ) as teacher:
-        yield teacher
-
-
 def main(arguments: Sequence[str]) -> Result:
     """`python -m trainer CONFIG [key=value ...]`: train against a service that is already there."""
     path = Path(arguments[0])
     config = load_config(path, arguments[1:])
-    return train_new(config, path.stem, teacher_url=require_teacher(config))
+    name = config.run.name or path.stem
+    return train_new(config, name, teacher_url=require_teacher(config))
+
+
+def _shared_folder(accelerator: Accelerator, name: str, runs: Path) -> Path:
+    """The run's folder: made by the main process, known to all."""
+    made = [new_run_folder(name, runs) if accelerator.is_main_process else None]
+    (folder,) = broadcast_object_list(made)
+    return Path(folder)
+
+
+def _silent(_line: str) -> None:
+    """What the other processes report."""
 
 
 def _finish(run: Run, report: Report) -> Result:

@@ -34,10 +34,19 @@ from trainer.types import Example
 _log = logging.getLogger(__name__)
 
 
+def make_accelerator(config: Config) -> Accelerator:
+    """The devices and processes to train on; the CPU, with a warning, where there is no GPU."""
+    wants_gpu = config.device.use_cuda and config.device.device_map != "cpu"
+    if wants_gpu and not torch.cuda.is_available():
+        _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
+    return Accelerator(cpu=not (wants_gpu and torch.cuda.is_available()))
+
+
 def prepare_run(
     config: Config,
     folder: Path,
     teacher: TeacherClient,
+    accelerator: Accelerator,
     *,
     resume: bool = False,
     recorded: Lock | None = None,
@@ -48,6 +57,7 @@ def prepare_run(
         config: the whole configuration.
         folder: the run's folder, which exists.
         teacher: connected.
+        accelerator: from `make_accelerator`.
         resume: go on from the folder's newest checkpoint.
         recorded: the lock to replay.
 
@@ -56,7 +66,6 @@ def prepare_run(
     """
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    accelerator = Accelerator(cpu=not _wants_gpu(config))
     train_examples, val_examples = _load_data(config)
     compressor = _load_compressor(config, accelerator.device)
     optimizer = torch.optim.AdamW(
@@ -112,14 +121,6 @@ def prepare_run(
         if teacher.is_ours:
             run.lock = LockWriter(folder / LOCK, read_description(folder))
     return run
-
-
-def _wants_gpu(config: Config) -> bool:
-    wanted = config.device.use_cuda and config.device.device_map != "cpu"
-    if wanted and not torch.cuda.is_available():
-        _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
-        return False
-    return wanted
 
 
 def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
