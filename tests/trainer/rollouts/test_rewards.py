@@ -23,9 +23,9 @@ OVER, OUT = "over_compressed", "out_of_tolerance"
         (100, 10, 0.1, 0, None),
         # Over-compression comes first, also within the tolerance.
         (50, 5, 0.5, 30, OVER),
-        # Limits that floats miss by a rounding: 0.3 * 3 = 0.8999..., 0.7 * 0.1 * ...
-        (3, 2, 0.3, 1.1, None),
-        (10, 4, 0.3, 0.1 * 10, None),
+        # On the limit but for a rounding: 68 - 0.7 * 85 is 8.500000000000007.
+        (85, 68, 0.7, 8.5, None),
+        (85, 69, 0.7, 8.5, OUT),
         (40, 3, 0.15, 100, OVER),
         (0, 0, 0.5, 30, OVER),
     ],

@@ -180,6 +180,15 @@ def test_a_server_that_went_away_is_not_waited_for_longer_than_allowed(ours):
     assert time.monotonic() - started < 10
 
 
+def test_a_busy_server_is_not_a_silent_one(ours):
+    """Any answer ends the silence: the limit counts from the next lost request on."""
+    ours.then_reset()
+    ours.then_answer(429, BUSY, Retry_After="0.6")
+    ours.then_reset()
+    with connect(ours, gone_after_s=0.5) as teacher:
+        assert texts(teacher.complete([TeacherItem("a")])) == ["A"]
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "part"),
     [
