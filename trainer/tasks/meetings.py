@@ -1,19 +1,17 @@
 """Meeting transcripts with facts to ask about, made from a seed.
 
 A transcript has seven sentences in a drawn order: three facts about three invented projects, each
-asked about, and four sentences of small talk whose names, places, numbers and days are never asked
-about. People, projects and places are composed from syllables, so that a small vocabulary spends
+asked about, and four sentences of small talk whose names, numbers and days are never asked about.
+People, projects, places and brands are composed from syllables, so that a small vocabulary spends
 two or three word pieces on each, and those of the test split never occur in training.
 
 The same seed gives the same texts on every platform and Python version: records draw from
 `random.Random(...).random()` alone, the one method whose sequence Python promises to keep.
 """
 
-import hashlib
 import random
 import re
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
@@ -32,9 +30,6 @@ FACTS: dict[str, tuple[str, ...]] = {
         "It was decided that {person} takes charge of {project} after the break.",
         "The board has made {person} responsible for the whole of {project}.",
         "For {project} we have an owner at last, and that is {person}.",
-        "After some discussion {person} was named as the lead of {project}.",
-        "All questions about {project} go to {person}, who leads it for now.",
-        "The new leader of project {project} is {person}, as we had hoped.",
     ),
     "day": (
         "The deadline of project {project} was moved to {day} by the client.",
@@ -42,9 +37,6 @@ FACTS: dict[str, tuple[str, ...]] = {
         "We must finish {project} before the deadline, which falls on {day} now.",
         "{day} is the deadline for the {project} project, and it stays.",
         "The client expects {project} to be delivered on {day} and not later.",
-        "On {day} the {project} project is due, said the chair again.",
-        "It is agreed that {project} is due on {day} without any delay.",
-        "The new deadline is {day} for all that belongs to {project}.",
     ),
     "number": (
         "The budget of {project} was fixed at {number} thousand after a debate.",
@@ -52,9 +44,6 @@ FACTS: dict[str, tuple[str, ...]] = {
         "A budget of {number} thousand was granted to {project} this quarter.",
         "They have set aside {number} thousand as the budget of project {project}.",
         "With {number} thousand the budget for {project} is rather small.",
-        "The cost of {project} must stay below {number} thousand this year.",
-        "We can spend up to {number} thousand on the {project} project.",
-        "It was agreed that {project} gets a budget of {number} thousand.",
     ),
     "place": (
         "The review of project {project} will be held in {place} this time.",
@@ -62,9 +51,6 @@ FACTS: dict[str, tuple[str, ...]] = {
         "For the {project} review everybody has to travel to {place} again.",
         "{place} was chosen as the place for the review of {project}.",
         "The client wants the {project} review to be held at {place}.",
-        "It is now certain that {place} hosts the review of {project}.",
-        "As for {project}, the next review takes them all to {place}.",
-        "They moved the review of project {project} from the office to {place}.",
     ),
 }
 
@@ -92,53 +78,84 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 
 ASIDES: tuple[str, ...] = (
-    "{person} had lunch with {person} near the old station in {place}.",
-    "The train from {place} was {number} minutes late again on {day}.",
-    "{person} has moved to {place} and now walks {number} minutes to work.",
-    "On {day} the canteen had soup, and {person} ate {number} dumplings.",
-    "{person} told us that it rained in {place} until late on {day}.",
-    "The heating in the {place} office broke down on {day}, said {person}.",
-    "Somebody from {place} sent {number} photographs of the summer party.",
-    "{person} still has to buy {person} a coffee since the walk on {day}.",
-    "There are {number} new chairs in the kitchen, said {person} with a smile.",
-    "{person} ran {number} kilometres around {place} and could hardly sit down.",
-    "We all sang for {person}, who won {number} in a raffle on {day}.",
-    "A parcel for {person} has been waiting in {place} since last {day}.",
-    "{person} and {person} went to see an old film in {place}.",
-    "In {place} the lift is stuck, and {person} climbed {number} stairs.",
-    "{person} asked whether anybody had found a blue umbrella from {place}.",
-    "The coffee machine made {number} cups before {person} repaired it on {day}.",
-    "{person} grew up in {place}, only {number} kilometres from the sea.",
-    "On {day} the choir of {place} sings, and {person} has {number} tickets.",
-    "{person} will be on holiday in {place} until {day}, lucky as always.",
-    "At the market in {place} one gets {number} plums for a song.",
-    "As {person} told {person}, the museum in {place} is closed on {day}.",
-    "There was cake from {place}, and {person} took {number} pieces of it.",
-    "{person} lost the keys on {day} somewhere between {place} and {place}.",
-    "The dog of {person} chased {number} ducks through the park on {day}.",
+    "{person} brought a {thing} and a {thing} from {place}, as always.",
+    "The {brand} {thing} next to the {thing} was broken on {day}, said {person}.",
+    "{person} bought a {brand} {thing} in {place} and {number} plates to match.",
+    "{person} told {person} that the {trait} {thing} turned up on {day}.",
+    "There was a {brand} {thing} at the station in {place}, {number} feet tall.",
+    "Somebody from {place} sent us {number} photographs of a {trait} {brand} {thing}.",
+    "{person} asked about the {thing} that was left behind in {place}.",
+    "On {day} the {trait} {brand} {thing} fell on the {thing} of {person}.",
+    "{person} ran {number} kilometres around {place} with a {brand} {thing}.",
+    "We all laughed when {person} mistook the {thing} for a {trait} {thing}.",
+    "A {trait} {brand} {thing} for {person} has been waiting in {place}.",
+    "In {place} one can rent a {brand} {thing} and a {thing} until {day}.",
 )
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 NUMBERS = tuple(str(number) for number in range(11, 100))
 
-# Start, middle and end of each kind of invented word: 2,376 people, 2,376 projects, 1,500 places.
+# Plain words for small talk, which make it as varied as what people say.
+_THINGS = """
+    accordion anchor apron armchair balloon banjo barrel basket bathtub beehive bell bench bicycle
+    blanket bonfire bookcase boot bottle bowl bracelet bridge broom bucket button cabin cactus cage
+    cake camera candle canoe carpet cart cello chandelier cheese chimney clock cloud coat compass
+    cradle crown cupboard curtain cushion desk dinghy dishwasher doll donkey drawer drum duvet easel
+    engine feather fence fiddle fireplace flag flute fountain fridge funnel garage garden gate goat
+    goose greenhouse guitar hammer hammock harp hat hedge helmet horse hut jacket jar jigsaw jug
+    kayak kennel kettle kite ladder lamp lantern lawnmower letterbox lighthouse magnet mandolin map
+    marmalade mattress mirror mitten mop mug needle oar omelette orchard organ oven paddle parrot
+    pear pencil piano pickle pillow pipe pony porch pram puppet quilt radio raft rake ribbon rocket
+    rope sandwich saucepan saxophone scarf scooter shed shelf shovel sledge slipper sofa spade spoon
+    squirrel statue stove suitcase swing tambourine teapot telescope tent toaster tractor tray
+    trombone trumpet turnip typewriter ukulele umbrella vase violin waffle wagon wardrobe whistle
+    window xylophone yacht zip
+"""
+_TRAITS = """
+    ancient blue bright broken brown cheap clumsy crooked curious dusty elegant enormous faded fancy
+    fluffy fragile funny gentle giant glossy golden green grey handsome heavy hollow huge humble
+    lovely loud lonely muddy narrow noisy odd orange painted pale plain polished pretty purple quiet
+    red rotten round rusty shabby shiny silent silver sleepy slim soft spare square squeaky sticky
+    strange striped sturdy tiny ugly velvet wild wobbly wooden yellow
+"""
+
+THINGS = tuple(_THINGS.split())
+TRAITS = tuple(_TRAITS.split())
+
+# How many invented words each split has.
+SIZES: dict[str, dict[Split, int]] = {
+    "person": {"train": 1900, "test": 475},
+    "project": {"train": 1900, "test": 475},
+    "place": {"train": 1200, "test": 300},
+    "brand": {"train": 1200, "test": 300},
+}
+
+# Start, middle and end of each kind of invented word. There are far more combinations than words,
+# so that a vocabulary of 2,000 pieces holds syllables and few whole names.
 SYLLABLES: dict[str, tuple[str, str, str]] = {
     "person": (
-        "Al Bar Cor Dal El Fen Gar Hal Ir Jor Kal Lor Mar Nor Ol Per Ros Sel Tam Ul Ver Wil",
-        "ad el en id im in ol on or os ur yv",
-        "a o ia ek is un ette ard yn",
+        "Al Bar Cor Dal El Fen Gar Hal Ir Jor Kal Lor Mar Nor Ol Per Ros Sel Tam Ul Ver Wil Bes "
+        "Cam Dor Em Fil Gis Hed Il Jul Kat Lin Mir Nad Osk Pav Rud Sim Ted",
+        "ad el en id im in on or os ur yv ab ec ig ul eb",
+        "a o ia ek is un ette ard yn as ina ow iel ant",
     ),
     "project": (
         "Ast Brin Cyr Drav Glo Hex Krin Lum Neb Orb Phar Plex Quil Rad Stel Syn Tor Vex Xen Yt "
-        "Zan Zul",
-        "a e i o u ar ev ir on ot um yl",
-        "dex lon mir nix phos rix tis vane zor",
+        "Zan Zul Ark Bol Cru Dyn Ech Flux Gyr Hyd Ion Jet Kry Log Mag Nov Opt Pul Rho Sig",
+        "a e i o u ar ev ir on ot um yl ap ic od us",
+        "dex lon mir nix phos rix tis vane zor bax cor dyn gent thar",
     ),
     "place": (
         "Ash Brack Brom Cald Clay Dun East Fair Green Hart Ives Kings Lang Mill New Oak Pem Quen "
-        "Rush Stan Thorn Up West Wood Yar",
-        "a e en er ing le ley on stow ton",
-        "bury ford ham mouth stead wick",
+        "Rush Stan Thorn Up West Wood Yar Bed Chel Dray Elm Fern Gold Hazel Kil Lud Morn",
+        "a e en er ing le ley on stow ton by ra mer sel",
+        "bury ford ham mouth stead wick combe dale field gate well worth",
+    ),
+    "brand": (
+        "Bli Bon Chim Doo Fiz Gab Gog Jab Jig Koo Lul Mop Nib Noo Pip Plu Pog Rin Scoo Shim Smu "
+        "Sno Tik Too Twi Vro Wiz Woo Yap Yum Zap Zig Ban Dit Fop Hup Loo Ping Quip Tru",
+        "ba bo ca co da do ga go ka ko la lo ma mo pa po",
+        "co fy go ly max mo oo pop tron via zap zy",
     ),
 }
 
@@ -165,20 +182,21 @@ def generate_meetings(count: int, seed: int, split: Split) -> list[dict[str, Any
 
 
 def split_vocabulary(split: Split) -> Vocabulary:
-    """The words that fill each slot in a split; days and numbers are the same in both."""
-    invented = {
-        kind: tuple(word for word in _invent(*parts) if _split_of(word) == split)
-        for kind, parts in SYLLABLES.items()
-    }
-    return {**invented, "day": DAYS, "number": NUMBERS}
+    """The words that fill each slot; the splits differ in those that are invented."""
+    common = {"day": DAYS, "number": NUMBERS, "thing": THINGS, "trait": TRAITS}
+    return common | {kind: _invented(kind, split) for kind in SYLLABLES}
 
 
-def _invent(starts: str, middles: str, ends: str) -> list[str]:
-    return ["".join(parts) for parts in product(starts.split(), middles.split(), ends.split())]
-
-
-def _split_of(word: str) -> Split:
-    return "test" if hashlib.sha256(word.encode()).digest()[0] % 5 == 0 else "train"
+def _invented(kind: str, split: Split) -> tuple[str, ...]:
+    """A split's share of a kind's words, which are the same whatever is generated from them."""
+    rng = random.Random(f"words/{kind}")  # noqa: S311
+    parts = [syllables.split() for syllables in SYLLABLES[kind]]
+    sizes = SIZES[kind]
+    words: dict[str, None] = {}
+    while len(words) < sizes["train"] + sizes["test"]:
+        words["".join(_pick(rng, part) for part in parts)] = None
+    train, test = tuple(words)[: sizes["train"]], tuple(words)[sizes["train"] :]
+    return train if split == "train" else test
 
 
 def _meeting(rng: random.Random, vocabulary: Vocabulary) -> dict[str, Any]:
