@@ -1,14 +1,6 @@
 """A store of completions, keyed by everything that can change the answer.
 
-from cache import Completion, CompletionStore, NewEntry, TeacherIdentity, fingerprint
-
-teacher = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
-asked = fingerprint(teacher.digest, {"messages": [{"role": "user", "content": "Hello"}]})
-with CompletionStore.open(Path("completions.sqlite")) as store:
-    store.register_teacher(teacher)
-    answer = Completion("Hi.", "stop")
-    store.commit([NewEntry(asked, teacher.digest, None, answer)]).result()
-    store.lookup([asked.key])[asked.key].answer
+Start with `CompletionStore.open` and `fingerprint`; what goes in is a `NewEntry`.
 """
 
 from cache.canonical import JSON, canonical_json, parse_json

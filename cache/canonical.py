@@ -10,9 +10,11 @@ import rfc8785
 from cache.errors import CanonicalError
 
 _MAX_INT = 2**53 - 1  # Beyond it a double skips integers (RFC 8785, section 3.2.2.3).
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
+)
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 
 def canonical_json(value: JSON) -> bytes:
@@ -28,14 +30,10 @@ def canonical_json(value: JSON) -> bytes:
     try:
         try:
             return _ENCODER.encode(_plain(value)).encode()
-        except _NotPlain:
+        except TypeError:  # Not plain.
             return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"no canonical JSON for this value: {error}") from error
-
-
-class _NotPlain(Exception):
-    """A value that the standard library may write otherwise than RFC 8785."""
 
 
 def _plain(value: Any) -> Any:
@@ -51,11 +49,11 @@ def _plain(value: Any) -> Any:
         return value
     if kind is float and (value == 0 or 1e-4 <= abs(value) < _MAX_INT):
         return int(value) if value.is_integer() else value
-    if kind is dict and all(type(key) is str and key.isascii() for key in value):
+    if kind is dict and all(map(str.isascii, value)):  # A TypeError for other keys.
         return {key: _plain(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [_plain(item) for item in value]
-    raise _NotPlain
+    raise TypeError(kind)
 
 
 def parse_json(data: str | bytes) -> JSON:

@@ -8,10 +8,24 @@ from cache.errors import StoreFull, UnsupportedFilesystem
 
 # File systems on which two machines can see one file: SQLite's write-ahead log needs memory that
 # all its readers share.
-_NETWORK = frozenset(
-    "afs beegfs ceph cifs fuse.ceph fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre "
-    "ncpfs nfs nfs4 smb2 smb3 smbfs".split()
-)
+_NETWORK = {
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "fuse.ceph",
+    "fuse.glusterfs",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
+}
 _MOUNTS = Path("/proc/mounts")  # Linux only; elsewhere nothing is refused.
 _OCTAL = re.compile(r"\\([0-7]{3})")
 

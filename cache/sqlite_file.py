@@ -130,9 +130,9 @@ def require_current_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def create_or_migrate(path: Path) -> None:
-    """Bring the file at `path` to the newest schema; a missing one is created, readable by its owner.
+    """Bring the file at `path` to the newest schema; create it, for its owner's eyes only.
 
-    An older one is backed up first. Costs no more than one read when there is nothing to do.
+    A file of an older schema is backed up first. One of the newest costs a read and no more.
 
     Raises:
         StoreError: see `schema_version`; StoreFull when the backup finds no room.

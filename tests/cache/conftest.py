@@ -1,0 +1,61 @@
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cache import (
+    Answer,
+    Completion,
+    CompletionStore,
+    NewEntry,
+    TeacherIdentity,
+    fingerprint,
+)
+
+TEACHER = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
+
+
+@pytest.fixture
+def teacher() -> TeacherIdentity:
+    return TEACHER
+
+
+@pytest.fixture
+def make_entry() -> Callable[..., NewEntry]:
+    """An entry for the request "content", answered with `answer` or with a text."""
+
+    def make(
+        content: str, answer: Answer | str = "Yes.", *, compressed_text: str | None = None
+    ) -> NewEntry:
+        request = {"messages": [{"role": "user", "content": content}], "temperature": 0}
+        completion = Completion(answer, "stop") if isinstance(answer, str) else answer
+        asked = fingerprint(TEACHER.digest, request)
+        return NewEntry(asked, TEACHER.digest, compressed_text, completion)
+
+    return make
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "completions.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[CompletionStore]:
+    with CompletionStore.open(path) as opened:
+        opened.register_teacher(TEACHER)
+        yield opened
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 32 MB; making one takes the right to mount."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

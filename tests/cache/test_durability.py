@@ -1,0 +1,215 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import closing
+
+import pytest
+
+from cache import CompletionStore, StoreError, StoreFull, canonical_json
+from cache import store as store_module
+
+
+def _pragma(store, name):
+    return store._writer.submit(
+        lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0]
+    ).result()
+
+
+def test_the_live_writer_waits_for_the_disk(store):
+    """Write-ahead log, `synchronous` FULL (2), and foreign keys that are enforced."""
+    assert _pragma(store, "journal_mode") == "wal"
+    assert _pragma(store, "synchronous") == 2
+    assert _pragma(store, "fullfsync") == 1
+    assert _pragma(store, "foreign_keys") == 1
+
+
+def test_what_was_released_survives_kill_9(path, teacher):
+    """Every key that a child printed after its commit is in the store after it was killed."""
+    code = """
+        import sys
+        from pathlib import Path
+        from cache import Completion, CompletionStore, NewEntry, TeacherIdentity, fingerprint
+        teacher = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
+        store = CompletionStore.open(Path(sys.argv[1]))
+        store.register_teacher(teacher)
+        for number in range(10**9):
+            asked = fingerprint(teacher.digest, {"prompt": str(number)})
+            answer = Completion(f"answer {number}", "stop")
+            store.commit([NewEntry(asked, teacher.digest, None, answer)]).result()
+            print(asked.key.hex(), flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        released = [child.stdout.readline().strip() for _ in range(50)]
+        child.kill()
+        released += [line.strip() for line in child.stdout if line.endswith("\n")]
+    assert child.returncode == -signal.SIGKILL
+
+    with CompletionStore.open(path) as store:
+        found = store.lookup([bytes.fromhex(key) for key in released])
+        assert [found[bytes.fromhex(key)].answer.text for key in released] == [
+            f"answer {number}" for number in range(len(released))
+        ]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_an_answer_is_released_only_after_its_commit(store, path, make_entry):
+    """While the group's transaction is open nobody sees the entry, and its future is open."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(connection):
+        inside.set()
+        go_on.wait(timeout=30)
+
+    store._writer.submit(hold)
+    inside.wait(timeout=30)
+    entry = make_entry("q")
+    future = store.commit([entry])
+    assert not future.done()
+    assert store.lookup([entry.fingerprint.key]) == {}
+    go_on.set()
+    future.result(timeout=30)
+    assert entry.fingerprint.key in store.lookup([entry.fingerprint.key])
+
+
+def test_what_arrives_during_a_commit_is_one_group(store, make_entry):
+    """A hundred commits that wait behind a slow one share a single transaction."""
+    inside, go_on, commits = threading.Event(), threading.Event(), []
+
+    def hold(connection):
+        connection.set_trace_callback(commits.append)
+        inside.set()
+        go_on.wait(timeout=30)
+
+    store._writer.submit(hold)
+    inside.wait(timeout=30)
+    futures = [store.commit([make_entry(str(number))]) for number in range(100)]
+    go_on.set()
+    for future in futures:
+        future.result(timeout=30)
+    assert commits.count("COMMIT") == 2
+
+
+def test_a_bad_entry_does_not_fail_its_neighbours(store, make_entry):
+    """A group that cannot be committed is committed again, one by one; only the bad one fails."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(connection):
+        inside.set()
+        go_on.wait(timeout=30)
+
+    store._writer.submit(hold)
+    inside.wait(timeout=30)
+    contents = ["good", "\ud83d", "better"]
+    futures = [
+        store.commit([make_entry(f"q{number}", content)]) for number, content in enumerate(contents)
+    ]
+    go_on.set()
+    assert [future.exception(timeout=30) is None for future in futures] == [True, False, True]
+    assert store.stats().completions == 2
+    store.check_writable()
+
+
+def test_a_cancelled_future_is_stored_all_the_same(store, make_entry):
+    """The answer was paid for: a caller who no longer waits does not lose it."""
+    entry = make_entry("q")
+    future = store.commit([entry])
+    assert not future.cancel()
+    future.result(timeout=30)
+    assert store.stats().completions == 1
+
+
+def test_a_transaction_that_another_program_holds_is_named(store, path, make_entry):
+    """A database shell that holds a transaction open: an error that says so, and no hang."""
+    _pragma(store, "busy_timeout = 50")
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another program holds a transaction open"):
+            store.commit([make_entry("q")]).result(timeout=30)
+        shell.execute("ROLLBACK")
+    store.commit([make_entry("q")]).result(timeout=30)
+
+
+@pytest.fixture
+def eager_probe(monkeypatch):
+    """Let `check_writable` look again at once, not only a second later."""
+    monkeypatch.setattr(store_module, "_PROBE_INTERVAL_S", 0.0)
+
+
+def test_a_database_that_may_not_grow_is_full(store, make_entry, eager_probe):
+    """What was stored is served, misses are refused beforehand, and all is well when it may grow."""
+    kept = make_entry("kept")
+    store.commit([kept]).result()
+    pages = _pragma(store, "page_count")
+    _pragma(store, f"max_page_count = {pages}")
+
+    with pytest.raises(StoreFull, match="make room on that disk"):
+        store.commit([make_entry("large", "word " * 50_000)]).result()
+    with pytest.raises(StoreFull, match="make room on that disk"):
+        store.check_writable()
+    assert kept.fingerprint.key in store.lookup([kept.fingerprint.key])
+
+    _pragma(store, f"max_page_count = {pages + 1000}")
+    store.check_writable()
+    store.commit([make_entry("large", "word " * 50_000)]).result()
+    assert store.stats().completions == 2
+
+
+def test_a_full_store_is_not_asked_again_at_once(store, make_entry):
+    """Within a second of a failed probe the last reason is repeated, without touching the disk."""
+    _pragma(store, f"max_page_count = {_pragma(store, 'page_count')}")
+    assert store.commit([make_entry("a", "word " * 50_000)]).exception() is not None
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            store.check_writable()
+    traced = []
+    store._writer._connection.set_trace_callback(traced.append)
+    with pytest.raises(StoreFull):
+        store.check_writable()
+    assert traced == []
+
+
+def test_a_full_disk_loses_nothing(small_disk, teacher, make_entry, eager_probe):
+    """Commits fail until there is room again; every one that succeeded is there, and intact."""
+    path = small_disk / "completions.sqlite"
+    ballast = small_disk / "ballast"
+    committed = []
+    with CompletionStore.open(path) as store:
+        store.register_teacher(teacher)
+        store.check_writable()
+        ballast.write_bytes(bytes(26 << 20))
+        with pytest.raises(StoreFull, match="MB free"):
+            store.check_writable()
+
+        for number in range(1000):
+            entry = make_entry(str(number), f"{number} " * 20_000)
+            error = store.commit([entry]).exception(timeout=30)
+            if error is not None:
+                break
+            committed.append(entry.fingerprint.key)
+        assert isinstance(error, StoreFull)
+        assert len(committed) > 5
+        assert set(store.lookup(committed)) == set(committed)
+
+        ballast.unlink()
+        store.check_writable()
+        store.commit([make_entry("after")]).result(timeout=30)
+    with CompletionStore.open(path, read_only=True) as store:
+        assert set(store.lookup(committed)) == set(committed)
+        assert store.stats().completions == len(committed) + 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_documents_and_texts_are_stored_as_they_were_asked(store, path, make_entry):
+    """The request can be read back from the file, and hashes to its key."""
+    entry = make_entry("What is “new”?", compressed_text="new?")
+    store.commit([entry]).result()
+    with closing(sqlite3.connect(path)) as connection:
+        row = connection.execute("SELECT key, document, compressed_text FROM requests").fetchone()
+    assert row == (entry.fingerprint.key, entry.fingerprint.document, "new?")
+    assert canonical_json("What is “new”?").decode() in row[1]
