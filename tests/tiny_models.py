@@ -1,4 +1,4 @@
-"""Tiny random compressors of both families, for tests."""
+"""Tiny random compressors of both families, and the stock package to hold ours against."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from llmlingua import PromptCompressor
 from tokenizers import SentencePieceUnigramTokenizer
 from transformers import (
     BertConfig,
@@ -18,6 +19,8 @@ from transformers import (
 
 from trainer.policy.families import BERT, XLM_ROBERTA
 from trainer.policy.fresh import train_vocabulary
+from trainer.policy.isolation import global_state_kept, quiet_transformers, tiktoken_left_alone
+from trainer.policy.lengths import LengthTokenizer
 
 # Weights wide enough for keep probabilities that differ from word to word.
 _TINY = {
@@ -68,8 +71,18 @@ MAKERS = {BERT: make_bert, XLM_ROBERTA: make_xlm_roberta}
 """Family to the function that writes a compressor of it."""
 
 
+def load_stock(path: Path, length_tokenizer: LengthTokenizer) -> PromptCompressor:
+    """Loads a compressor in the stock package, which then counts lengths as we do."""
+    with tiktoken_left_alone(), quiet_transformers(), global_state_kept():
+        stock = PromptCompressor(
+            str(path), device_map="cpu", model_config={}, use_llmlingua2=True, llmlingua2_config={}
+        )
+    stock.oai_tokenizer = length_tokenizer
+    return stock
+
+
 def _write(model_class: Any, config: Any, tokenizer: Any, target: Path, seed: int) -> Path:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
         model_class(config).save_pretrained(target)
     tokenizer.save_pretrained(target)

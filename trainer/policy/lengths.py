@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import ModelError
-from trainer.policy.pieces import encode
+from trainer.policy.pieces import encode_ids
 
 CL100K = "cl100k_base"
 _CL100K_URL = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
@@ -76,11 +76,7 @@ def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthToken
 
 
 def _of_policy(tokenizer: Any) -> LengthTokenizer:
-    def encode_text(text: str) -> Sequence[int]:
-        ids: Sequence[int] = encode(tokenizer, [text])[0].ids
-        return ids
-
-    return LengthTokenizer("policy", encode_text)
+    return LengthTokenizer("policy", lambda text: encode_ids(tokenizer, [text])[0])
 
 
 def _cl100k() -> LengthTokenizer:

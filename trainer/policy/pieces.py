@@ -21,16 +21,55 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
         texts: Any number of texts; one call into the tokenizer serves them all.
 
     Returns:
-        One encoding (`.tokens`, `.ids`) per text.
+        One encoding (`.tokens`, `.ids`) per text. Unknown pieces keep their spelling in `.tokens`.
     """
+    encodings: list[Any] = _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False)
+    return encodings
+
+
+def encode_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The ids alone, which is faster; see `encode`."""
+    encodings = _backend(tokenizer).encode_batch_fast(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+
+def _backend(tokenizer: Any) -> Any:
     backend = tokenizer.backend_tokenizer
     # Another caller may have left its truncation or padding on the shared tokenizer.
     if backend.truncation is not None:
         backend.no_truncation()
     if backend.padding is not None:
         backend.no_padding()
-    encodings: list[Any] = backend.encode_batch(list(texts), add_special_tokens=False)
-    return encodings
+    return backend
+
+
+def stand_ins(tokenizer: Any, force_tokens: Sequence[str]) -> dict[str, str]:
+    """The added token that stands in for each force token that is not exactly one piece."""
+    encodings = encode(tokenizer, force_tokens)
+    return {
+        force_token: f"[NEW{index}]"
+        for index, (force_token, encoding) in enumerate(zip(force_tokens, encodings, strict=True))
+        if len(encoding.ids) != 1
+    }
+
+
+def cut_at(pieces: Sequence[str], ends: frozenset[str], size: int) -> list[Sequence[str]]:
+    """Cuts pieces into chunks after the last end within reach, else after `size + 1` pieces.
+
+    The stock package's rule: what is left goes into one chunk if it fits in `size`, and the piece
+    just beyond `size` may still belong to a chunk, which is why one can be a piece too long.
+    """
+    chunks = []
+    start = 0
+    while start + size < len(pieces):
+        last = start + size
+        # The chunk's own first piece is never looked at, as in the stock package.
+        end = next((at for at in range(last, start, -1) if pieces[at] in ends), last)
+        chunks.append(pieces[start : end + 1])
+        start = end + 1
+    if start < len(pieces):
+        chunks.append(pieces[start:])
+    return chunks
 
 
 class PieceTable:

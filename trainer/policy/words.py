@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.policy.lengths import LengthTokenizer
-from trainer.policy.pieces import PieceTable, encode
+from trainer.policy.pieces import PieceTable, cut_at, encode, encode_ids, stand_ins
 
 NO_WORD = -1
 """In `word_of_piece`: a special or unknown piece. The model sees it; it belongs to no word."""
@@ -111,7 +111,7 @@ class Segmenter:
         self._tokenizer = tokenizer
         self._length_tokenizer = length_tokenizer
         self._max_seq_len = max_seq_len
-        self._added_tokens = _stand_ins(tokenizer, options.force_tokens)
+        self._added_tokens = stand_ins(tokenizer, options.force_tokens)
         self._chunk_ends = frozenset(options.chunk_end_tokens) | {
             self._added_tokens[end] for end in options.chunk_end_tokens if end in self._added_tokens
         }
@@ -136,12 +136,12 @@ class Segmenter:
         """Cuts prompts into chunks of words; one pass of the tokenizer serves them all."""
         contexts = [context for prompt in prompts for context in prompt]
         texts_of_context = self.chunk_texts(contexts)
-        encodings = iter(
-            encode(self._tokenizer, [text for texts in texts_of_context for text in texts])
+        ids_of_chunk = iter(
+            encode_ids(self._tokenizer, [text for texts in texts_of_context for text in texts])
         )
         chunks_of_context = iter(
             [
-                tuple(chunk for _ in texts if (chunk := self._chunk(next(encodings).ids)).words)
+                tuple(chunk for _ in texts if (chunk := self._chunk(next(ids_of_chunk))).words)
                 for texts in texts_of_context
             ]
         )
@@ -236,29 +236,8 @@ class Segmenter:
         return word_of_piece
 
     def _in_force_tokens(self, words: Sequence[str]) -> NDArray[np.bool_]:
-        force_tokens = self.options.force_tokens
-        if not force_tokens:
-            return np.zeros(len(words), bool)
-        return np.fromiter((word in force_tokens for word in words), bool, len(words))
-
-
-def cut_at(pieces: Sequence[str], ends: frozenset[str], size: int) -> list[Sequence[str]]:
-    """Cuts pieces into chunks after the last end within reach, else after `size + 1` pieces.
-
-    The stock package's rule: what is left goes into one chunk if it fits in `size`, and the piece
-    just beyond `size` may still belong to a chunk, which is why one can be a piece too long.
-    """
-    chunks = []
-    start = 0
-    while start + size < len(pieces):
-        last = start + size
-        # The chunk's own first piece is never looked at, as in the stock package.
-        end = next((at for at in range(last, start, -1) if pieces[at] in ends), last)
-        chunks.append(pieces[start : end + 1])
-        start = end + 1
-    if start < len(pieces):
-        chunks.append(pieces[start:])
-    return chunks
+        force_tokens = frozenset(self.options.force_tokens)
+        return np.fromiter(map(force_tokens.__contains__, words), bool, len(words))
 
 
 def drop_repeated_forced(chunk: Chunk, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -296,15 +275,6 @@ def drop_adjacent(chunk: Chunk, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
         previous, this = kept[rank], kept[rank + 1]
         result[this] = chunk.words[previous] != chunk.words[this]
     return result
-
-
-def _stand_ins(tokenizer: Any, force_tokens: Sequence[str]) -> dict[str, str]:
-    encodings = encode(tokenizer, force_tokens)
-    return {
-        force_token: f"[NEW{index}]"
-        for index, (force_token, encoding) in enumerate(zip(force_tokens, encodings, strict=True))
-        if len(encoding.ids) != 1
-    }
 
 
 def _concatenate(texts: Sequence[str], starts: NDArray[np.int64]) -> tuple[str, ...]:

@@ -1,0 +1,46 @@
+"""One tiny compressor of each family, loaded by us and by the stock package."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from llmlingua import PromptCompressor
+
+from tests.tiny_models import MAKERS, load_stock
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.families import FAMILIES
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same checkpoint, loaded twice."""
+
+    path: Path
+    ours: PromptCompressorReinforce
+    stock: PromptCompressor
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Shared by all tests, which only read it."""
+    path = MAKERS[request.param](tmp_path_factory.mktemp("models"))
+    ours = PromptCompressorReinforce(str(path), "cpu", length_tokenizer="policy")
+    return Pair(path, ours, load_stock(path, ours.length_tokenizer))
+
+
+@pytest.fixture(scope="session")
+def bert_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT checkpoint, shared by all tests."""
+    return MAKERS["bert-base-multilingual-cased"](tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def bert(bert_path: Path) -> PromptCompressorReinforce:
+    """A BERT compressor of the test's own, which it may change."""
+    return PromptCompressorReinforce(str(bert_path), "cpu", length_tokenizer="policy")

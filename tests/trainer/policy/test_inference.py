@@ -1,0 +1,106 @@
+"""The deployed cut and the exact one, against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from tests.tiny_models import CORPUS
+from trainer.policy.contexts import Target
+from trainer.policy.inference import compress, compress_many, stock_mask
+from trainer.policy.words import Chunk, CompressionOptions
+
+PLAIN = CompressionOptions()
+
+
+def chunk_of(tokens: list[int], forced: list[bool] | None = None) -> Chunk:
+    """A chunk of words of so many tokens."""
+    size = len(tokens)
+    is_forced = np.array(forced or [False] * size)
+    return Chunk(
+        piece_ids=np.arange(size),
+        word_of_piece=np.arange(size),
+        piece_forced=is_forced,
+        words=tuple("abcdefghij"[:size]),
+        word_forced=is_forced,
+        word_in_force_tokens=np.zeros(size, bool),
+        word_tokens=np.array(tokens),
+    )
+
+
+def probs(*values: float) -> np.ndarray:
+    """Keep probabilities as the model gives them."""
+    return np.array(values, np.float32)
+
+
+def test_words_strictly_above_the_percentile_are_kept():
+    """Rate 0.5 cuts ten one-token words at the 51st percentile: 4.59 of 0..9 in tenths."""
+    prob_W = np.arange(10, dtype=np.float32) / 10
+    assert stock_mask(chunk_of([1] * 10), prob_W, 0.5).tolist() == [False] * 5 + [True] * 5
+
+
+def test_words_weigh_as_many_tokens_as_they_have():
+    """A long word above the cut lifts it: nothing is strictly above the long word itself."""
+    prob_W = probs(0.9, 0.1, 0.2, 0.3)
+    assert stock_mask(chunk_of([7, 1, 1, 1]), prob_W, 0.5).tolist() == [False] * 4
+    assert stock_mask(chunk_of([1, 1, 1, 1]), prob_W, 0.5).tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.9, 90), (0.7, 69), (0.5, 49)])
+def test_percentile_is_exact_to_the_float(rate, kept):
+    """The cut is at 10 for rate 0.9, where exact arithmetic gives 11; of 101 words 90 lie above."""
+    prob_W = np.linspace(0.01, 0.99, 101, dtype=np.float32)
+    assert stock_mask(chunk_of([1] * 101), prob_W, rate).sum() == kept
+
+
+def test_forced_words_survive_a_cut_at_one():
+    """Where forced words fill the whole budget, they and nothing else are kept."""
+    chunk = chunk_of([1, 1, 1], forced=[True, True, False])
+    assert stock_mask(chunk, probs(1.0, 1.0, 0.9), 0.3).tolist() == [True, True, False]
+
+
+def test_words_without_tokens_are_no_error():
+    """A chunk that is empty to the length tokenizer keeps its forced words."""
+    chunk = chunk_of([0, 0], forced=[True, False])
+    assert stock_mask(chunk, probs(1.0, 0.4), 0.5).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("contexts", [[], [""], [" "], ["\n"], ["😀"], ["", "😀"]])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("exact", [False, True])
+def test_nothing_compresses_to_nothing(pair, contexts, rate, exact):
+    """Empty prompts and prompts without words are answered, not crashed on."""
+    result = compress(pair.ours, contexts, PLAIN, rate=rate, exact=exact)
+    assert len(result.text) <= len("\n\n".join(contexts)) + len("[UNK]")
+
+
+def test_many_prompts_compress_as_each_alone(pair):
+    """One batch of prompts gives the texts, in order, that each gives by itself."""
+    prompts = [[text] for text in CORPUS] + [list(CORPUS[:3])]
+    many = compress_many(pair.ours, prompts, PLAIN, Target(rate=0.4))
+    alone = [compress(pair.ours, contexts, PLAIN, rate=0.4) for contexts in prompts]
+    assert [result.text for result in many] == [result.text for result in alone]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.62])
+@pytest.mark.parametrize("force_tokens", [(), (".", "\n")])
+def test_exact_cut_is_the_nearest_of_all_cuts(pair, rate, force_tokens):
+    """No other target comes nearer to the requested number of tokens."""
+    options = CompressionOptions(force_tokens=force_tokens, drop_consecutive=True)
+    contexts = [" ".join(CORPUS[:6])]
+    result = compress(pair.ours, contexts, options, rate=rate, exact=True)
+    goal = rate * result.original_tokens
+    misses = [
+        abs(
+            compress(pair.ours, contexts, options, rate=other / 100, exact=True).compressed_tokens
+            - goal
+        )
+        for other in range(1, 100, 2)
+    ]
+    assert abs(result.compressed_tokens - goal) <= min(misses)
+
+
+def test_exact_cut_meets_the_rate_on_plain_text(pair):
+    """Within two tokens, where the stock package's percentile misses by more."""
+    contexts = [" ".join(CORPUS[:6])]
+    result = compress(pair.ours, contexts, PLAIN, rate=0.3, exact=True)
+    assert result.compressed_tokens == pytest.approx(0.3 * result.original_tokens, abs=2)
+    assert result.rate == result.compressed_tokens / result.original_tokens
