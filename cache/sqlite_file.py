@@ -1,5 +1,6 @@
 """The SQLite file itself: how it is opened, checked, migrated, and what its errors mean."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -173,6 +174,8 @@ def translated(path: Path | None = None) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _store_error(error, where) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(f"{where}{error.strerror}: {_MAKE_ROOM}") from error
         raise StoreReadOnly(
             f"{where}{error.strerror}: make the folder writable, name another store, "
             "or open this one read-only (replay)"
@@ -185,10 +188,11 @@ def _store_error(error: sqlite3.Error, where: str) -> StoreError:
     return kind(f"{where}{error}: {advice}")
 
 
+_MAKE_ROOM = "make room on that disk; what is stored can still be read"
 _DAMAGED = (StoreDamaged, "restore the file from a backup, or name another store")
 _READ_ONLY = (StoreReadOnly, "make the file and its folder writable, or open it read-only (replay)")
 _MEANING: dict[int, tuple[type[StoreError], str]] = {
-    sqlite3.SQLITE_FULL: (StoreFull, "make room on that disk; what is stored can still be read"),
+    sqlite3.SQLITE_FULL: (StoreFull, _MAKE_ROOM),
     sqlite3.SQLITE_IOERR: (StoreUnwritable, "look at the disk and the system's log"),
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_CANTOPEN: _READ_ONLY,

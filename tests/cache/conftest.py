@@ -19,6 +19,7 @@ TEACHER = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
 
 @pytest.fixture
 def teacher() -> TeacherIdentity:
+    """The teacher that `store` knows and `make_entry` uses."""
     return TEACHER
 
 
@@ -39,11 +40,13 @@ def make_entry() -> Callable[..., NewEntry]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Where a store may be made; neither file nor folder exists yet."""
     return tmp_path / "store" / "completions.sqlite"
 
 
 @pytest.fixture
 def store(path: Path) -> Iterator[CompletionStore]:
+    """An empty store, open for writing."""
     with CompletionStore.open(path) as opened:
         opened.register_teacher(TEACHER)
         yield opened

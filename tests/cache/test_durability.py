@@ -141,7 +141,7 @@ def eager_probe(monkeypatch):
 
 
 def test_a_database_that_may_not_grow_is_full(store, make_entry, eager_probe):
-    """What was stored is served, misses are refused beforehand, and all is well when it may grow."""
+    """What was stored is served, misses are refused beforehand, until it may grow again."""
     kept = make_entry("kept")
     store.commit([kept]).result()
     pages = _pragma(store, "page_count")

@@ -136,9 +136,10 @@ def test_a_damaged_page_is_an_error_and_not_a_miss(filled, make_entry):
     """A look-up that meets damage says so: taking it for a miss would buy the answer again."""
     whole = filled.read_bytes()
     filled.write_bytes(whole[:20_480] + b"\xff" * (len(whole) - 20_480))
-    with CompletionStore.open(filled, read_only=True) as store:
-        with pytest.raises(StoreDamaged, match="restore the file from a backup"):
-            store.lookup([make_entry(str(number)).fingerprint.key for number in range(500)])
+    keys = [make_entry(str(number)).fingerprint.key for number in range(500)]
+    damaged = pytest.raises(StoreDamaged, match="restore the file from a backup")
+    with CompletionStore.open(filled, read_only=True) as store, damaged:
+        store.lookup(keys)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

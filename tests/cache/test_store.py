@@ -1,10 +1,10 @@
 import hashlib
-import os
 import sqlite3
 import stat
 import threading
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -257,15 +257,16 @@ def test_a_path_relative_to_the_home_or_working_folder_is_understood(monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in ("~/home.sqlite", "my store?.sqlite", "100%2f.sqlite"):
-        with CompletionStore.open(type(tmp_path)(name)) as store:
+        with CompletionStore.open(Path(name)) as store:
             assert store.stats().requests == 0
-    assert {"home.sqlite", "my store?.sqlite", "100%2f.sqlite"} <= set(os.listdir(tmp_path))
+    made = {file.name for file in tmp_path.iterdir() if file.suffix == ".sqlite"}
+    assert made == {"home.sqlite", "my store?.sqlite", "100%2f.sqlite"}
 
 
 def test_many_threads_share_one_writer(store, make_entry):
     """Twelve threads that commit and look up the same keys all get one and the same answer."""
     keys = 40
-    seen = [dict() for _ in range(12)]
+    seen = [{} for _ in range(12)]
 
     def work(number):
         for key in range(keys):
