@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, RootModel
 
 from trainer.rollouts.hop import Deadline, Hop
 from trainer.rollouts.parallel import map_concurrently
@@ -66,6 +66,10 @@ class _Answer(BaseModel):
     data: list[_Item]
 
 
+class _Stats(RootModel[dict[str, Any]]):
+    pass
+
+
 class BatchWire:
     """`POST /v1/teacher/completions`; the service renders the template.
 
@@ -93,20 +97,13 @@ class BatchWire:
     def stats(self, deadline: Deadline) -> dict[str, Any] | None:
         """See `Wire`."""
         response = self._hop.request("GET", "/v1/cache/stats", deadline)
-        if response.status_code != 200:
-            raise self._hop.rejection(response)
-        return TypeAdapter(dict[str, Any]).validate_json(response.content)
+        return self._hop.read(response, _Stats).root
 
     def _ask_batch(self, batch: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
         items = [{"text": item.text, "question": item.question} for item in batch]
         body = {**self._fields, "items": items}
         response = self._hop.request("POST", "/v1/teacher/completions", deadline, body)
-        if response.status_code != 200:
-            raise self._hop.rejection(response)
-        try:
-            answer = _Answer.model_validate_json(response.content)
-        except ValidationError as error:
-            raise self._hop.misunderstood(error) from error
+        answer = self._hop.read(response, _Answer)
         if len(answer.data) != len(batch):
             raise self._hop.misunderstood(f"{len(answer.data)} outcomes for {len(batch)} items")
         return [item.attempt() for item in answer.data]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from trainer.rollouts.hop import Deadline, Hop, error_of
 from trainer.rollouts.parallel import map_concurrently
@@ -16,8 +16,8 @@ from trainer.rollouts.wire import Attempt, failed
 from trainer.types import Outcome, TeacherItem, TeacherReply
 
 _FILTERED = "content_filter"
-_ABOUT_ALL_ITEMS = frozenset({401, 403, 404})
-"""Bad key, no permission, unknown model: no other item would fare better."""
+_ANSWERED_OR_HOPELESS = frozenset({200, 401, 403, 404})
+"""An answer, or a bad key, no permission, an unknown model: no other item would fare better."""
 
 
 class _Message(BaseModel):
@@ -56,7 +56,8 @@ class ChatWire:
         self._hop = hop
         self._fields = fields
         self._template = prompt_template
-        self._system = [{"role": "system", "content": system_message}] if system_message else []
+        system = {"role": "system", "content": system_message}
+        self._system = [] if system_message is None else [system]
         self._max_concurrency = max_concurrency
 
     def ask(self, items: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
@@ -75,15 +76,9 @@ class ChatWire:
         prompt = render(self._template, item.text, item.question)
         body = {**self._fields, "messages": [*self._system, {"role": "user", "content": prompt}]}
         response = self._hop.request("POST", "/chat/completions", deadline, body)
-        if response.status_code in _ABOUT_ALL_ITEMS:
-            raise self._hop.rejection(response)
-        if response.status_code != 200:
-            return _unanswered(response)
-        try:
-            answer = _Answer.model_validate_json(response.content)
-        except ValidationError as error:
-            raise self._hop.misunderstood(error) from error
-        return _answered(answer.choices[0])
+        if response.status_code in _ANSWERED_OR_HOPELESS:
+            return _answered(self._hop.read(response, _Answer).choices[0])
+        return _unanswered(response)
 
 
 def _answered(choice: _Choice) -> Attempt:

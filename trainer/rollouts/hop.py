@@ -9,12 +9,14 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+from pydantic import BaseModel, ValidationError
 
 from trainer.errors import TeacherRejected, TeacherUnreachable
+
+FormT = TypeVar("FormT", bound=BaseModel)
 
 _log = logging.getLogger(__name__)
 
@@ -59,16 +61,18 @@ class Hop:
 
     Args:
         root: the server's URL, to which paths are appended.
-        api_key: sent as a bearer token; None sends none.
+        headers: sent with every request.
         gone_after_s: how long a server may be silent before it counts as gone. One that answers
             "busy" is waited for until the request's deadline.
     """
 
-    def __init__(self, root: str, api_key: str | None = None, gone_after_s: float = 30.0) -> None:
+    def __init__(
+        self, root: str, headers: Mapping[str, str] | None = None, gone_after_s: float = 30.0
+    ) -> None:
         self.root = root.rstrip("/")
         self._gone_after_s = gone_after_s
         self._client = httpx2.Client(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            headers=headers,
             limits=httpx2.Limits(max_connections=None),
             # A proxy from the environment is not meant for a server on this machine.
             trust_env=httpx2.URL(self.root).host not in _LOOPBACK,
@@ -102,23 +106,35 @@ class Hop:
         Raises:
             TeacherUnreachable: the server is silent, or stays busy past the deadline.
         """
+        attempt = 0
         silent_since: float | None = None
-        for attempt in count():
-            answer = self._attempt(method, path, deadline, body)
-            if isinstance(answer, httpx2.Response):
-                return answer
-            now = time.monotonic()
-            give_up_at = deadline.at
-            silent_since = (silent_since or now) if answer.silent else None
-            if silent_since is not None:
-                give_up_at = min(give_up_at, silent_since + self._gone_after_s)
+        while not isinstance(
+            answer := self._attempt(method, path, deadline, body), httpx2.Response
+        ):
+            silent_since = (silent_since or time.monotonic()) if answer.silent else None
             pause_s = max(answer.wait_s, self._pause_s(attempt))
-            if now + pause_s > give_up_at:
+            if time.monotonic() + pause_s > self._give_up_at(deadline, silent_since):
                 raise self._unreachable(answer.reason) if answer.silent else self._busy(answer)
             if attempt == 0:
                 _log.warning("The teacher at %s: %s; trying again", self.root, answer.reason)
             time.sleep(pause_s)
-        raise AssertionError("count() does not end")
+            attempt += 1
+        return answer
+
+    def read(self, response: httpx2.Response, form: type[FormT]) -> FormT:
+        """An answer in its agreed form.
+
+        Raises:
+            TeacherRejected: the request was refused as a whole, or the answer has another form.
+        """
+        if response.status_code != 200:
+            raise self.rejection(response)
+        try:
+            return form.model_validate_json(response.content)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise self.misunderstood(f"{place}: {fault['msg']}".removeprefix(": ")) from error
 
     def rejection(self, response: httpx2.Response) -> TeacherRejected:
         """The error for an answer that refuses the request as a whole."""
@@ -128,7 +144,7 @@ class Hop:
             f"{response.status_code}: {error_of(response)['message']}{hint}"
         )
 
-    def misunderstood(self, what: object) -> TeacherRejected:
+    def misunderstood(self, what: str) -> TeacherRejected:
         """The error for an answer that is not in the agreed form."""
         return TeacherRejected(
             f"expected completions from the teacher at {self.root}, got an answer of another form: "
@@ -153,6 +169,11 @@ class Hop:
             return response
         reason = f"HTTP {response.status_code}: {error_of(response)['message']}"
         return _Fault(reason, silent=False, wait_s=_retry_after_s(response))
+
+    def _give_up_at(self, deadline: Deadline, silent_since: float | None) -> float:
+        if silent_since is None:
+            return deadline.at
+        return min(deadline.at, silent_since + self._gone_after_s)
 
     def _pause_s(self, attempt: int) -> float:
         """Full jitter: anything up to a bound that doubles."""

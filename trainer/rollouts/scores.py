@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 
 from trainer.errors import ConfigError
 
@@ -38,7 +39,7 @@ class Metric:
         if not completion.strip():
             return 0.0
         score = self.function(completion, reference)
-        if not isinstance(score, int | float) or not math.isfinite(score):
+        if not isinstance(score, Real) or not math.isfinite(score):
             raise ConfigError(
                 "reward.metric",
                 [f"expected a finite number from {self.name}, got {score!r}; mend the function"],

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
-from trainer.errors import ConfigError, TeacherUnreachable
+from trainer.errors import ConfigError, TeacherRejected, TeacherUnreachable
 from trainer.rollouts.batch_wire import BatchWire
 from trainer.rollouts.chat_wire import ChatWire
 from trainer.rollouts.hop import Deadline, Hop
@@ -46,6 +46,7 @@ class TeacherClient:
         api_key: str | None = None,
         timeout_s: float = 600.0,
         gone_after_s: float = 30.0,
+        stored_only: bool = False,
     ) -> "TeacherClient":
         """Find out who answers at a URL, and how to ask.
 
@@ -58,19 +59,26 @@ class TeacherClient:
             api_key: sent as a bearer token.
             timeout_s: total time for one call of `complete`, second tries included.
             gone_after_s: how long the server may be silent before it counts as gone.
+            stored_only: for a replay: the service must not ask a model, whatever its own mode.
 
         Raises:
             TeacherUnreachable: nobody answers.
+            TeacherRejected: `stored_only`, and the server is not ours.
             ConfigError: the template or a sampling field cannot be used.
         """
         fields = {"model": model, **_checked(prompt_template, sampling or {})}
-        root = _without_version(url)
-        hop = _hop(root, api_key, gone_after_s)
+        headers = _headers(api_key, stored_only)
+        hop = _hop(_without_version(url), headers, gone_after_s)
         if _is_ours(hop.probe("/livez")):
             template = {"prompt_template": prompt_template, "system_message": system_message}
             return cls(hop, BatchWire(hop, {**fields, **template}), timeout_s)
         hop.close()
-        hop = _hop(_chat_root(url), api_key, gone_after_s)
+        if stored_only:
+            raise TeacherRejected(
+                f"expected our teacher service at {url}, for only it keeps completions to replay; "
+                "got another server; start ours (`taco serve`) and name it in TACO_TEACHER_URL"
+            )
+        hop = _hop(_chat_root(url), headers, gone_after_s)
         return cls(hop, ChatWire(hop, fields, prompt_template, system_message), timeout_s)
 
     def __enter__(self) -> Self:
@@ -123,7 +131,7 @@ class TeacherClient:
 def recognise(url: str) -> bool:
     """Whether our own service answers at a URL."""
     try:
-        hop = _hop(_without_version(url), None, gone_after_s=0.0)
+        hop = _hop(_without_version(url), {}, gone_after_s=0.0)
         try:
             return _is_ours(hop.probe("/livez"))
         finally:
@@ -132,9 +140,14 @@ def recognise(url: str) -> bool:
         return False
 
 
-def _hop(root: str, api_key: str | None, gone_after_s: float) -> Hop:
+def _headers(api_key: str | None, stored_only: bool) -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return headers | ({"Cache-Control": "only-if-cached"} if stored_only else {})
+
+
+def _hop(root: str, headers: Mapping[str, str], gone_after_s: float) -> Hop:
     try:
-        return Hop(root, api_key, gone_after_s)
+        return Hop(root, headers, gone_after_s)
     except httpx2.InvalidURL as error:
         raise TeacherUnreachable(
             f"expected a URL such as http://127.0.0.1:8080, got {root!r}: {error}"

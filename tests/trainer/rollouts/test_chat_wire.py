@@ -153,3 +153,10 @@ def test_an_answer_without_choices_is_an_error(other):
     other.then_answer(200, {"choices": []})
     with connect(other) as teacher, pytest.raises(TeacherRejected, match="another form"):
         teacher.complete([TeacherItem("a")])
+
+
+def test_a_server_without_a_store_is_no_place_for_a_replay(other):
+    """A replay must not buy completions: it refuses before it asks."""
+    with pytest.raises(TeacherRejected, match="only it keeps completions to replay"):
+        connect(other, stored_only=True)
+    assert other.seen == []

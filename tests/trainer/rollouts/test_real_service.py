@@ -44,7 +44,7 @@ def service(store, port=0, **settings):
         thread.join()
 
 
-def connect(url, model="gpt-35-turbo"):
+def connect(url, model="gpt-35-turbo", **settings):
     """The client as a run connects it."""
     return TeacherClient.connect(
         url,
@@ -53,6 +53,7 @@ def connect(url, model="gpt-35-turbo"):
         system_message="You are a helpful assistant.",
         sampling=SAMPLING,
         timeout_s=30,
+        **settings,
     )
 
 
@@ -101,6 +102,14 @@ def test_a_replay_answers_from_the_store_alone(tmp_path):
         assert teacher.counts == TeacherCounts(asked=2, hits=1, failed=1)
         counted = teacher.stats()["since_start"]
         assert (counted["requests"], counted["backend_calls"]) == (2, 0)
+
+
+def test_a_replay_asks_no_model_of_a_recording_service(tmp_path):
+    """Whatever the service's mode: only what is stored comes back."""
+    with service(tmp_path / "store.sqlite") as url, connect(url, stored_only=True) as teacher:
+        [miss] = teacher.complete([REPORT])
+        assert miss.error.startswith("cache_miss: ")
+        assert teacher.stats()["since_start"]["backend_calls"] == 0
 
 
 def test_an_unknown_model_is_refused_with_the_names_that_are_served(tmp_path):

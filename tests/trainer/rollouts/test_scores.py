@@ -94,6 +94,7 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / "own_metrics.py").write_text(
         "NAME = 'x'\n"
         "def length(completion, reference): return len(completion) / len(reference)\n"
+        "def rounded(completion, reference): import numpy; return numpy.float32(0.5)\n"
         "def broken(completion, reference): return float('nan')\n"
     )
     (tmp_path / "own_broken.py").write_text("import no_such_dependency\n")
@@ -109,6 +110,7 @@ def test_a_metric_may_come_from_your_own_module(own_module):
     assert metric("ab", "abcd") == 0.5
     assert metric("", "abcd") == 0.0
     assert metric.signature == "own_metrics:length"
+    assert load_metric("own_metrics:rounded")("a", "b") == 0.5
 
 
 @pytest.mark.parametrize(
