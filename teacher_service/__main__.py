@@ -16,7 +16,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="the settings' YAML file")
     parser.add_argument("--announce-file", type=Path, help="gets the URL and the process id")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("teacher_service").setLevel(logging.INFO)
     try:
         serve(load_settings(arguments.config), arguments.announce_file)
     except StartError as error:

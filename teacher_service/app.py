@@ -1,5 +1,6 @@
 """The application: one teacher, its routes, one handler for every error."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,8 @@ from teacher_service.replies import error_reply
 from teacher_service.routes import router
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -59,6 +62,9 @@ def open_teacher(settings: Settings) -> Teacher:
         )
     except CacheError as error:
         raise StartError(str(error)) from error
+    _log.info(
+        "teacher %s (%s), %s, store %s", identity.name, identity.digest[:12], settings.mode, path
+    )
     return Teacher(identity, store, backend, settings.max_in_flight)
 
 

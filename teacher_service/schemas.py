@@ -11,6 +11,9 @@ EnvelopeT = TypeVar("EnvelopeT", bound="_Envelope")
 
 MAX_CHOICES = 128
 
+ItemT = TypeVar("ItemT")
+_Filled = Annotated[list[ItemT], Field(min_length=1)]
+
 
 class _Envelope(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
@@ -39,7 +42,7 @@ class _ChoicesEnvelope(_Envelope):
 class ChatRequest(_ChoicesEnvelope):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: _Filled[dict[str, Any]]
 
     def bodies(self) -> list[dict[str, Any]]:
         """The one conversation to complete, with its sampling fields."""
@@ -49,7 +52,7 @@ class ChatRequest(_ChoicesEnvelope):
 class CompletionRequest(_ChoicesEnvelope):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | _Filled[str] | _Filled[int] | _Filled[_Filled[int]]
 
     def bodies(self) -> list[dict[str, Any]]:
         """One body a prompt: several texts, or several lists of tokens, are several prompts."""

@@ -31,7 +31,7 @@ def serve(settings: Settings, announce_file: Path | None = None) -> None:
         StartError: The port is taken, or store or backend cannot be opened.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: both end in order.
-    with suppress(KeyboardInterrupt), _bind(settings.host, settings.port) as listener:
+    with suppress(KeyboardInterrupt), bind(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             create_app(settings),
             loop="uvloop",
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         self, config: uvicorn.Config, listener: socket.socket, announce_file: Path | None
     ) -> None:
         super().__init__(config)
-        self._url = _url(listener)
+        self._url = url_of(listener)
         self._announce_file = announce_file
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -60,7 +60,12 @@ class _Server(uvicorn.Server):
             _write_whole(self._announce_file, {"url": self._url, "pid": os.getpid()})
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        StartError: The address cannot be had, most often because the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,7 +81,8 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
+    """Where it can be reached."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -44,7 +44,7 @@ class BuiltinBackend:
     def _answer(self, request: UpstreamRequest) -> Answer | ServiceError:
         messages = _messages(request.body)
         if messages is None:
-            return UpstreamRejected("the built-in teacher reads plain text only", param="messages")
+            return UpstreamRejected("the built-in teacher reads messages of a role and plain text")
         text = answer(messages)
         return Completion(
             text=text,
@@ -62,11 +62,10 @@ def build(settings: Settings) -> BuiltinBackend:
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, str]] | None:
-    """The body's messages, or its plain prompt as one; None where something is not text."""
+    """The body's messages, or its plain prompt as one; None where something is no text."""
     messages = body.get("messages") or [{"role": "user", "content": body.get("prompt")}]
-    return (
-        messages if all(isinstance(message.get("content"), str) for message in messages) else None
-    )
+    needed = [message.get(name) for message in messages for name in ("role", "content")]
+    return messages if all(isinstance(value, str) for value in needed) else None
 
 
 def _usage(messages: Sequence[Mapping[str, str]], text: str) -> dict[str, int]:

@@ -46,6 +46,7 @@ class Service:
 
 @contextmanager
 def running(overrides: dict[str, Any]) -> Iterator[Service]:
+    """A service with these settings, on a free port, until the block ends."""
     settings = load_settings(None, {"stop_grace_s": 5, **overrides})
     listener = bind("127.0.0.1", 0)
     config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
@@ -61,6 +62,7 @@ def running(overrides: dict[str, Any]) -> Iterator[Service]:
 
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
+    """Where the test's store lies, or will."""
     return tmp_path / "completions.sqlite"
 
 
@@ -137,6 +139,7 @@ class Upstream:
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
+    """A scripted upstream in threads of this process."""
     scripted = Upstream()
 
     class Handler(BaseHTTPRequestHandler):
@@ -157,7 +160,7 @@ def upstream() -> Iterator[Upstream]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     scripted.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield scripted
     server.shutdown()

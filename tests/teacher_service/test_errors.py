@@ -30,6 +30,15 @@ def test_what_is_no_json_object_is_a_bad_request(service, content, message):
     assert message in error["message"]
 
 
+@pytest.mark.parametrize("message", [{}, {"content": "a"}, {"role": "user", "content": [{}]}])
+def test_a_message_that_the_builtin_teacher_cannot_read_is_told(service, message):
+    """It reads a role and plain text; parts and pictures are for real models."""
+    body = {"model": "builtin", "messages": [message]}
+    reply = service.http.post("/v1/chat/completions", json=body)
+    assert reply.status_code == 400
+    assert "plain text" in reply.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/v1/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/livez", 405)],

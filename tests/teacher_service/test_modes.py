@@ -2,6 +2,7 @@
 
 import pytest
 
+import cache.store
 from teacher_service import StartError, create_app, load_settings
 
 
@@ -116,6 +117,24 @@ def test_no_store_reads_but_never_stores(service):
     assert service.completions_stored() == 0
     service.chat("one")
     assert service.chat("one", headers=headers).headers["Cache-Status"].startswith("taco; hit")
+
+
+def test_a_full_store_serves_what_it_has_and_asks_for_nothing(start_hosted, upstream, monkeypatch):
+    """507 before the upstream is asked: an answer that cannot be kept is not paid for."""
+    service = start_hosted()
+    service.batch([{"text": "stored"}])
+    monkeypatch.setattr(cache.store, "_RESERVE_BYTES", 2**62)
+    assert service.batch([{"text": "stored"}]).json()["data"][0]["cache"] == "hit"
+    for reply in (service.chat("new"), service.batch([{"text": "stored"}, {"text": "new"}])):
+        assert reply.status_code == 507
+        assert reply.json()["error"]["type"] == "store_unavailable"
+        assert reply.headers["x-should-retry"] == "false"
+    assert len(upstream.requests) == 1
+    ready = service.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "free" in ready.json()["reason"]
+    unstored = service.chat("new", headers={"Cache-Control": "no-store"})
+    assert unstored.status_code == 200
 
 
 def _text(reply) -> str:

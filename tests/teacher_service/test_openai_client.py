@@ -14,6 +14,7 @@ MESSAGES = [
 
 @pytest.fixture
 def client(service):
+    """The official client, with its own retries off."""
     with OpenAI(base_url=f"{service.url}/v1", api_key="any", max_retries=0) as client:
         yield client
 
@@ -82,6 +83,13 @@ def test_token_prompts_are_beyond_the_builtin_teacher(client):
     """It says so, instead of answering something else."""
     with pytest.raises(openai.BadRequestError, match="plain text"):
         client.completions.create(model="builtin", prompt=[1, 2, 3])
+
+
+@pytest.mark.parametrize("prompt", [[], [[]], [1, "a"], None])
+def test_a_prompt_of_nothing_is_a_bad_request(client, prompt):
+    """The field is named."""
+    with pytest.raises(openai.BadRequestError, match="prompt"):
+        client.completions.create(model="builtin", prompt=prompt)
 
 
 def test_models_are_listed_and_found(client):

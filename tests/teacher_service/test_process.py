@@ -1,7 +1,6 @@
 """The service as a process of its own."""
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -71,12 +70,11 @@ def test_a_kill_loses_no_answer_that_a_client_received(spawn, store_path):
     """Answers are released after their commit."""
     process = spawn()
     url = _url(process)
-    received = 0
-    with ThreadPoolExecutor(8) as pool:
-        asks = [pool.submit(_chat, url, f"question {index}") for index in range(2000)]
+    with httpx2.Client() as http, ThreadPoolExecutor(8) as pool:
+        asks = [pool.submit(_chat, url, f"question {index}", http) for index in range(2000)]
         while sum(ask.done() for ask in asks) < 100:
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         received = sum(ask.exception() is None for ask in asks)
     process.wait(20)
     assert 100 <= received < 2000
@@ -128,9 +126,7 @@ def test_wrong_settings_end_with_the_list_of_problems(spawn):
 def test_importing_the_service_builds_nothing():
     """Neither a store nor a client, nor torch."""
     code = "import sys, teacher_service; print('torch' in sys.modules, 'openai' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
 
@@ -143,9 +139,9 @@ def _url(process: subprocess.Popen) -> str:
     return json.loads(process.announce_file.read_text())["url"]
 
 
-def _chat(url: str, content: str) -> httpx2.Response:
+def _chat(url: str, content: str, http=httpx2) -> httpx2.Response:
     body = {"model": "builtin", "messages": [{"role": "user", "content": content}]}
-    return httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+    return http.post(f"{url}/v1/chat/completions", json=body, timeout=20)
 
 
 def _stored(store_path: Path) -> int:

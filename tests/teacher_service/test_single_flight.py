@@ -15,6 +15,7 @@ PLAIN = CacheControl()
 
 @pytest.fixture
 def store(store_path):
+    """A store of the test's own, with no service in front."""
     with CompletionStore.open(store_path) as store:
         yield store
 
