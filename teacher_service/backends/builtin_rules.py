@@ -37,11 +37,7 @@ class _Kind(Enum):
 
 _DAYS = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
 
-# Capitalised at the start of a sentence without being names.
-_PLAIN_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
+_SMALL_WORDS_TEXT = """
     a about after again all also although an and any anybody are as at be because been before both
     but by can could did do does during each everybody everyone everything few finally first for
     from had has have he her here his how however i if in is it its last many maybe more most much
@@ -49,11 +45,15 @@ _PLAIN_WORDS = frozenset(
     should since so some somebody someone something still than that the their them then there these
     they this those though three to today tomorrow two under until up was we were what when where
     whether which while who whom whose why will with without would yes yesterday yet you your
+"""
+_NOUNS_TEXT = """
     amount answer budget charge city context cost day deadline due lead leader meeting number owner
     place price project question responsibility review summary team text town transcript
-    """,
-    )
-)
+"""
+_SMALL_WORDS = frozenset(_SMALL_WORDS_TEXT.split())
+
+# No names, though the start of a sentence or a heading may capitalise them.
+_PLAIN_WORDS = _SMALL_WORDS | frozenset(_NOUNS_TEXT.split())
 
 # What a question asks for: the first of its words that is listed here decides; else a name.
 _ASKED_KINDS: dict[str, _Kind] = {
@@ -154,7 +154,7 @@ def _answer_question(text: _Text, question: _Text) -> str:
     names = {
         w for w, kind in zip(question.words, question.kinds, strict=True) if kind is _Kind.NAME
     }
-    subjects = names or {w for w in question.words if w.lower() not in _PLAIN_WORDS}
+    subjects = names or {w for w in question.words if w.lower() not in _SMALL_WORDS}
     anchors = [i for i, word in enumerate(text.words) if word in subjects]
     asked = _asked_kind(question.words)
     candidates = [i for i in _of_kind(text, asked) if text.words[i] not in subjects]
