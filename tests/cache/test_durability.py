@@ -18,6 +18,14 @@ def _pragma(store, name):
     ).result()
 
 
+def _statements_of(store, action):
+    statements = []
+    store._writer._connection.set_trace_callback(statements.append)
+    action()
+    store._writer._connection.set_trace_callback(None)
+    return statements
+
+
 def test_the_live_writer_waits_for_the_disk(store):
     """Write-ahead log, `synchronous` FULL (2), and foreign keys that are enforced."""
     assert _pragma(store, "journal_mode") == "wal"
@@ -157,6 +165,7 @@ def test_a_database_that_may_not_grow_is_full(store, make_entry, eager_probe):
     store.check_writable()
     store.commit([make_entry("large", "word " * 50_000)]).result()
     assert store.stats().completions == 2
+    assert _statements_of(store, store.check_writable) == []
 
 
 def test_a_full_store_is_not_asked_again_at_once(store, make_entry):
@@ -166,11 +175,12 @@ def test_a_full_store_is_not_asked_again_at_once(store, make_entry):
     for _ in range(2):
         with pytest.raises(StoreFull):
             store.check_writable()
-    traced = []
-    store._writer._connection.set_trace_callback(traced.append)
-    with pytest.raises(StoreFull):
-        store.check_writable()
-    assert traced == []
+
+    def check_again():
+        with pytest.raises(StoreFull):
+            store.check_writable()
+
+    assert _statements_of(store, check_again) == []
 
 
 def test_a_full_disk_loses_nothing(small_disk, teacher, make_entry, eager_probe):
