@@ -17,12 +17,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from trainer.tasks.data import write_records
 
 from taco.errors import UserError
 from taco.own_service import own_service
 from taco.prepare import fill_references
 from trainer.config import Config, load_config
+from trainer.tasks.data import write_records
 from trainer.tasks.meetings import Split, generate_meetings
 
 FOLDER = Path("runs/demo")

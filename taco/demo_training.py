@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from trainer.tasks.data import load_examples
 
 from trainer.config import Config, load_config
 from trainer.evaluation import rows
@@ -24,6 +23,7 @@ from trainer.policy.contexts import Target
 from trainer.policy.inference import Compression
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.connection import connect
+from trainer.tasks.data import load_examples
 from trainer.tasks.rules import document_frequencies
 from trainer.types import Example
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from taco.train import teacher_for
 from trainer.config import load_config
 
+BATCH_SIZE = 256
+
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -19,7 +21,7 @@ def prepare_file(
     teacher: Path | None,
     store: Path | None,
 ) -> None:
-    """Fill `data`, writing to `output`; what was answered before an interruption is kept.
+    """Fill `data`, writing to `output`.
 
     Raises:
         UserError: some records could not be filled; they are named.
@@ -27,3 +29,25 @@ def prepare_file(
     config = load_config(config_path, overrides)
     with teacher_for(config, teacher, store) as url:
         fill_references(data, output, config, url)
+
+
+def fill_references(data: Path, output: Path, config: Config, url: str) -> None:
+    """Ask the teacher at `url` about the originals, and show how far it is.
+
+    Raises:
+        UserError: some records could not be filled; they are named, the others are saved.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with connect(config, url) as teacher, Progress(*columns, console=_console) as progress:
+        bar = progress.add_task(str(output), total=None)
+        prepared = prepare(
+            data,
+            teacher.complete,
+            output=output,
+            batch_size=BATCH_SIZE,
+            on_progress=lambda asked, total: progress.update(bar, completed=asked, total=total),
+        )
+    _console.print(f"{output}: {prepared.filled} filled, {prepared.present} were there before")
+    if prepared.unfilled:
+        named = [f"  {gap.example_id}: {gap.reason}" for gap in prepared.unfilled]
+        raise UserError("\n".join([f"{output}: the teacher left {len(named)} unanswered:", *named]))

@@ -22,7 +22,6 @@ from trainer.policy.sampling import (
 )
 from trainer.policy.words import (
     CONTEXT_SEPARATOR,
-    Chunk,
     SegmentedPrompt,
     Segmenter,
     drop_repeated_forced,
@@ -92,20 +91,39 @@ def _filtered(
     return PreparedExample(example, prompt, rate)
 
 
-def sample_batch(
+def mask_policy(
     model: torch.nn.Module,
     batch: Sequence[PreparedExample],
-    segmenter: Segmenter,
-    noise: Noise,
-    *,
-    samples: int,
     sampler: str,
     pad_token_id: int,
     device: torch.device,
-) -> SampledBatch:
-    """One forward pass with gradient, and S masks per example from the same logits."""
+) -> MaskPolicy:
+    """The policy over a batch's chunks, in one forward pass with gradient."""
     chunks = [chunk for prepared in batch for chunk in prepared.prompt.chunks]
-    policy = _mask_policy(model, batch, chunks, sampler, pad_token_id, device)
+    prob_CW, is_word_CW = word_keep_probs(model, chunks, pad_token_id, device)
+    width = prob_CW.shape[1]
+    forced_CW = _padded([chunk.word_forced for chunk in chunks], width, device)
+    if sampler == "bernoulli":
+        return bernoulli_policy(prob_CW, is_word_CW, forced_CW)
+    rates = [prepared.target_rate for prepared in batch for _ in prepared.prompt.chunks]
+    return rate_held_policy(
+        prob_CW,
+        is_word_CW,
+        forced_CW,
+        _padded([chunk.word_tokens for chunk in chunks], width, device),
+        torch.tensor(rates, dtype=prob_CW.dtype, device=device),
+    )
+
+
+def sample_batch(
+    policy: MaskPolicy,
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    noise: Noise,
+    samples: int,
+) -> SampledBatch:
+    """S masks per example from the same logits, and the texts that they leave."""
+    device = policy.logits_CW.device
     noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.logits_CW.shape[1]))
     keep_mask_SCW = draw_masks(policy, noise_SCW.to(device))
     owner_C = torch.tensor(_owners(batch), device=device)
@@ -141,29 +159,6 @@ def deploy_batch(
         _compressed_text(prepared, 0, mask, mask, segmenter)
         for prepared, mask in zip(batch, masks, strict=True)
     ]
-
-
-def _mask_policy(
-    model: torch.nn.Module,
-    batch: Sequence[PreparedExample],
-    chunks: Sequence[Chunk],
-    sampler: str,
-    pad_token_id: int,
-    device: torch.device,
-) -> MaskPolicy:
-    prob_CW, is_word_CW = word_keep_probs(model, chunks, pad_token_id, device)
-    width = prob_CW.shape[1]
-    forced_CW = _padded([chunk.word_forced for chunk in chunks], width, device)
-    if sampler == "bernoulli":
-        return bernoulli_policy(prob_CW, is_word_CW, forced_CW)
-    rates = [prepared.target_rate for prepared in batch for _ in prepared.prompt.chunks]
-    return rate_held_policy(
-        prob_CW,
-        is_word_CW,
-        forced_CW,
-        _padded([chunk.word_tokens for chunk in chunks], width, device),
-        torch.tensor(rates, dtype=prob_CW.dtype, device=device),
-    )
 
 
 def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Tensor:

@@ -45,12 +45,16 @@ def new_run_folder(name: str, runs: Path = RUNS) -> Path:
 
 
 def describe_run(
-    config: Mapping[str, Any], *, data_digest: str, base_digest: str, length_tokenizer: str
+    config: Mapping[str, Any],
+    *,
+    data_digests: Mapping[str, str],
+    base_digest: str,
+    length_tokenizer: str,
 ) -> dict[str, Any]:
     """The lock's header: all that the run depends on beside the teacher's answers."""
     return {
         "config": config,
-        "data_digest": data_digest,
+        "data_digests": data_digests,
         "base_digest": base_digest,
         "length_tokenizer": length_tokenizer,
         "environment": environment(),

@@ -78,7 +78,7 @@ def prepare_run(
     )
     description = describe_run(
         resolved(config),
-        data_digest=data_digest(Path(config.data.train_file_path)),
+        data_digests=_data_digests(config),
         base_digest=tensors_digest(compressor.model.state_dict().items()),
         length_tokenizer=compressor.length_tokenizer.name,
     )
@@ -130,6 +130,11 @@ def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
     return split_validation(examples, config.evaluation.val_share)
 
 
+def _data_digests(config: Config) -> dict[str, str]:
+    paths = {"train": config.data.train_file_path, "validation": config.data.val_file_path}
+    return {name: data_digest(Path(path)) for name, path in paths.items() if path is not None}
+
+
 def _load_compressor(config: Config, device: torch.device) -> PromptCompressorReinforce:
     compressor = PromptCompressorReinforce(
         config.model.model_load_path,
@@ -171,7 +176,7 @@ def _context_filter(config: Config) -> ContextFilter | None:
 
 def _check_same_inputs(recorded: Lock, description: dict[str, object]) -> None:
     for name, what in (
-        ("data_digest", "the data file is not the recorded one"),
+        ("data_digests", "the data is not the recorded one"),
         ("base_digest", "the model to start from is not the recorded one"),
         ("length_tokenizer", "lengths are counted with another tokenizer"),
     ):

@@ -28,6 +28,7 @@ from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
     deploy_batch,
+    mask_policy,
     prepare_batch,
     sample_batch,
 )
@@ -110,18 +111,15 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
     """Draw masks, ask the teacher, score: everything before a weight changes."""
     config, accelerator = run.config, run.accelerator
     mine = share_of(batch.examples, accelerator.process_index, accelerator.num_processes)
+    with times.phase("prepare"):
+        # A process without an example still takes part in the backward pass.
+        prepared = _prepare(run, mine or batch.examples[:1])
     with times.phase("forward"):
-        sampled = sample_batch(
-            run.model,
-            # A process without an example still takes part in the backward pass.
-            _prepare(run, mine or batch.examples[:1]),
-            run.segmenter,
-            partial(uniform_noise, config.run.seed, batch.epoch),
-            samples=config.policy.samples,
-            sampler=config.policy.sampler,
-            pad_token_id=run.compressor.tokenizer.pad_token_id,
-            device=accelerator.device,
-        )
+        pad = run.compressor.tokenizer.pad_token_id
+        policy = mask_policy(run.model, prepared, config.policy.sampler, pad, accelerator.device)
+    with times.phase("sample"):
+        noise = partial(uniform_noise, config.run.seed, batch.epoch)
+        sampled = sample_batch(policy, prepared, run.segmenter, noise, config.policy.samples)
     with times.phase("teacher"), stop.waiting():
         own = judge(run, "train", batch.step, sampled.texts) if mine else []
     rollouts = _in_order(gather_object(own), batch.examples)

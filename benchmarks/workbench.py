@@ -1,0 +1,45 @@
+"""What the training benchmarks share: generated meetings, a teacher service, a base compressor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from taco.demo import CONFIG
+from taco.own_service import own_service
+from taco.prepare import fill_references
+from trainer.config import Config, load_config, resolved
+from trainer.learning.base import make_base
+from trainer.tasks.data import load_examples, write_records
+from trainer.tasks.meetings import Split, generate_meetings
+from trainer.types import Example
+
+
+def configure(**sections: dict[str, Any]) -> Config:
+    """The demo's config with some values changed, section by section."""
+    plain = resolved(load_config(CONFIG))
+    for section, values in sections.items():
+        plain[section] = {**plain[section], **values}
+    return Config.model_validate(plain)
+
+
+@contextmanager
+def recording_service(folder: Path) -> Iterator[str]:
+    """A teacher service with a store of its own in `folder`."""
+    with own_service(store=folder / "completions.sqlite") as url:
+        yield url
+
+
+def make_examples(path: Path, count: int, seed: int, split: Split, url: str) -> list[Example]:
+    """Generate meetings into a data file, and fill in the teacher's answers."""
+    records = generate_meetings(count, seed, split)
+    write_records(path, {str(index): record for index, record in enumerate(records)})
+    fill_references(path, path, configure(), url)
+    return load_examples(path)
+
+
+def make_demo_base(folder: Path, examples: list[Example], seed: int) -> str:
+    """The demo's base compressor, labelled under the demo's token budget."""
+    texts = [example.original_prompt for example in examples]
+    rate = configure().hyperparams.compression_rate
+    return str(make_base(folder, texts, rate=rate, seed=seed, report=lambda _line: None))
