@@ -10,7 +10,8 @@ from sqlalchemy.pool import StaticPool
 
 from cache.entries import StoreStats, TeacherIdentity
 from cache.models import alternates, completions, refusals, requests, teachers
-from cache.sqlite_file import SCHEMA_VERSION, connect_reader, wal_bytes
+from cache.schema import SCHEMA_VERSION
+from cache.sqlite_file import connect_reader, wal_bytes
 
 
 def store_stats(path: Path) -> StoreStats:

@@ -17,14 +17,9 @@ from cache.errors import StoreError, StoreReadOnly
 from cache.filesystems import refuse_network, require_space
 from cache.locking import WriterLock
 from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
-from cache.sqlite_file import (
-    check_is_database,
-    connect_reader,
-    connect_writer,
-    create_or_migrate,
-    require_current_schema,
-    translated,
-)
+from cache.schema import create_or_migrate, require_current_schema
+from cache.sqlite_file import check_is_database, connect_reader
+from cache.translation import translated
 from cache.writer import GroupWriter
 
 # Below this much room no new answers are bought, so that those under way still find a place.
@@ -72,12 +67,11 @@ class CompletionStore:
         with translated(path), ExitStack() as resources:
             refuse_network(path)
             if read_only:
-                writer = None
-                reader = _open_for_reading(path)
-            else:
-                writer = _open_for_writing(path, resources)
-                reader = connect_reader(path)
+                _require_file(path)
+            writer = None if read_only else _open_for_writing(path, resources)
+            reader = connect_reader(path)
             resources.callback(reader.close)
+            require_current_schema(reader, path)
             return cls(path, reader, writer, resources.pop_all())
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
@@ -169,17 +163,10 @@ class CompletionStore:
         return self._writer
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection:
+def _require_file(path: Path) -> None:
     if not path.exists():
         raise StoreError(f"there is no store at {path}: record one first, or name another file")
     check_is_database(path)
-    reader = connect_reader(path)
-    try:
-        require_current_schema(reader, path)
-    except BaseException:
-        reader.close()
-        raise
-    return reader
 
 
 def _open_for_writing(path: Path, resources: ExitStack) -> GroupWriter:
@@ -189,6 +176,6 @@ def _open_for_writing(path: Path, resources: ExitStack) -> GroupWriter:
         check_is_database(path)
     resources.callback(WriterLock.acquire(path).release)
     create_or_migrate(path)
-    writer = GroupWriter(connect_writer(path))
+    writer = GroupWriter(path)
     resources.callback(writer.close)
     return writer

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cache.errors import StoreError, StoreUnwritable
-from cache.sqlite_file import translated
+from cache.sqlite_file import connect_writer
+from cache.translation import translated
 
 T = TypeVar("T")
 
@@ -24,10 +26,11 @@ class _Job:
 
 
 class GroupWriter:
-    """Runs pieces of work on one connection, many to a transaction."""
+    """Runs pieces of work on the one connection that writes, many to a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = connect_writer(path)
         self._wake = threading.Condition()
         self._waiting: list[_Job] = []
         self._closed = False
@@ -91,7 +94,7 @@ class GroupWriter:
                 job.future.set_result(result)
 
     def _commit(self, group: list[_Job]) -> list[Any]:
-        with translated():
+        with translated(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 results = [job.work(self._connection) for job in group]

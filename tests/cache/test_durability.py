@@ -155,9 +155,9 @@ def test_a_database_that_may_not_grow_is_full(store, make_entry, eager_probe):
     pages = _pragma(store, "page_count")
     _pragma(store, f"max_page_count = {pages}")
 
-    with pytest.raises(StoreFull, match="make room on that disk"):
+    with pytest.raises(StoreFull, match=r"completions\.sqlite: .*make room on that disk"):
         store.commit([make_entry("large", "word " * 50_000)]).result()
-    with pytest.raises(StoreFull, match="make room on that disk"):
+    with pytest.raises(StoreFull, match=r"completions\.sqlite: .*make room on that disk"):
         store.check_writable()
     assert kept.fingerprint.key in store.lookup([kept.fingerprint.key])
 

@@ -26,7 +26,7 @@ from cache import (
     StoreReadOnly,
     migrations,
     models,
-    sqlite_file,
+    schema,
 )
 
 
@@ -46,7 +46,7 @@ def _folder_content(path):
 def test_a_missing_store_is_created_with_its_folders(tmp_path):
     """Nothing has to be prepared by hand."""
     with CompletionStore.open(tmp_path / "a" / "b" / "completions.sqlite") as store:
-        assert store.stats().schema_version == sqlite_file.SCHEMA_VERSION
+        assert store.stats().schema_version == schema.SCHEMA_VERSION
 
 
 def test_an_empty_file_becomes_a_store(path):
@@ -211,7 +211,7 @@ def test_a_read_only_disk_can_be_read_and_not_written(filled, small_disk, make_e
 def test_the_schema_version_is_the_newest_migration():
     """The number that a fast start compares with is the one that Alembic would migrate to."""
     scripts = ScriptDirectory.from_config(_alembic_config())
-    assert scripts.get_heads() == [sqlite_file.SCHEMA_VERSION]
+    assert scripts.get_heads() == [schema.SCHEMA_VERSION]
 
 
 def test_the_migrations_make_the_tables_of_the_models(filled):
@@ -252,7 +252,7 @@ def next_version(tmp_path, monkeypatch):
         shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "versions" / "v0002_note.py").write_text(_NEXT.format(then=then))
         monkeypatch.setattr(migrations, "FOLDER", folder)
-        monkeypatch.setattr(sqlite_file, "SCHEMA_VERSION", "0002")
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
 
     return install
 
