@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a table for people, one JSON object as the last line and on disk."""
+"""How every benchmark ends: a table for people, then one JSON object, printed and on disk."""
 
 import json
 import os

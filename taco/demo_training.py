@@ -87,7 +87,7 @@ def _compare(
     trained: Timed,
     result: Result,
 ) -> list[dict[str, object]]:
-    """The table: every row judged on the same examples, at the rate that the trained one achieved."""
+    """The table: every row judged on the same examples, at the trained row's achieved rate."""
     target = Target(config.hyperparams.compression_rate)
     options = CompressionOptions()
 

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from taco.errors import UserError
 from taco.train import teacher_for
-from trainer.config import load_config
+from trainer.config import Config, load_config
+from trainer.rollouts.connection import connect
+from trainer.tasks.prepare import prepare
 
 BATCH_SIZE = 256
 
