@@ -44,7 +44,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     # -P: the packages are the installed ones, whatever lies in the current folder.
     command = [sys.executable, "-P", "-m", "teacher_service"]
-    command += ["--announce-file", str(announcement)]
+    command += ["--announce-file", str(announcement), "--stop-with-parent"]
     if settings:
         command += ["--config", str(settings)]
     with log.open("wb") as output:
