@@ -4,9 +4,10 @@ Words are the unit of action, as deployed. For each chunk the rate-held sampler 
 
     sum_free w * sigmoid(z + b) = c * sum_all w - sum_forced w
 
-(b: the bias, w: a word's tokens, c: the target rate) and keeps every free word independently with probability
-sigmoid(z + b), so that no teacher call is spent on a text out of tolerance. b depends on z, and its
-derivative belongs in the gradient: left constant, the common shift of the logits soaks it up.
+(b: the bias, w: a word's tokens, c: the target rate) and keeps every free word independently with
+probability sigmoid(z + b), so that no teacher call is spent on a text out of tolerance. b depends
+on z, and its derivative belongs in the gradient: left constant, the common shift of the logits
+soaks it up.
 """
 
 import hashlib
