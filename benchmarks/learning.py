@@ -1,0 +1,206 @@
+"""What REINFORCE adds to a base compressor, against simple rules and the reference's plain loss.
+
+500 fresh contexts with three questions each, rate 0.3, lengths in the policy's own tokens, deployed
+by the stock rule, three seeds (data order, noise and base). Every trained row starts from its seed's
+base and reaches the teacher over HTTP.
+
+    rows     none, random, rule, base, reference, ours, ours-30k
+    margins  ours minus rule, base and reference: 95 % paired bootstrap over seeds and contexts
+
+`reference` is the reference's loss (no baseline, log-probs averaged over words, entropy 0.01 on the
+mean) at the best of three learning rates, with as many teacher calls as `ours`; it draws from our
+rate-held sampler, since its own wastes rollouts on texts of the wrong length.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from benchmarks.results import publish, show
+from benchmarks.workbench import configure, make_demo_base, make_examples, recording_service
+from trainer.config import Config
+from trainer.evaluation import rows
+from trainer.evaluation.intervals import paired_bootstrap
+from trainer.learning.launch import train_new
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.contexts import Target
+from trainer.policy.inference import Compression
+from trainer.policy.words import CompressionOptions
+from trainer.rollouts.connection import connect
+from trainer.tasks.rules import document_frequencies
+from trainer.types import Example
+
+SEEDS = (0, 1, 2)
+RATE = 0.3
+CONTEXTS = {30_000: 1250, 90_000: 3750}
+"""Training contexts by teacher calls: 8 masks a context, 3 questions a mask."""
+REFERENCE_LRS = (1e-4, 3e-4, 1e-3)
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row of one seed."""
+
+    row: rows.Row
+    teacher_calls: int
+    seconds: float
+
+
+def main() -> None:
+    """Measure all rows, print the table, write `results/learning.json`."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
+        seeds = [measure_seed(Path(scratch), seed, url) for seed in SEEDS]
+    reference = max(
+        (name for name in seeds[0] if name.startswith("reference")),
+        key=lambda name: fmean(seed[name].row.score for seed in seeds),
+    )
+    names = ["none", "random", "rule", "base", reference, "ours", "ours-30k"]
+    table = [summarize(name, [seed[name] for seed in seeds]) for name in names]
+    others = {"rule": "rule", "base": "base", "reference": reference}
+    margins = {name: margin(seeds, other) for name, other in others.items()}
+    figures = {
+        "rate": RATE,
+        "rows": table,
+        "margins": margins,
+        "reference_variants": [
+            summarize(name, [seed[name] for seed in seeds])
+            for name in seeds[0]
+            if name.startswith("reference")
+        ],
+    }
+    show(
+        f"F1 against the answer on the original, rate {RATE}, three seeds",
+        ("row", "F1 by seed", "mean", "achieved", "teacher calls", "seconds"),
+        [_cells(row) for row in table],
+    )
+    for name, (low, high) in margins.items():
+        _console.print(f"ours - {name}: 95 % between {low:+.3f} and {high:+.3f}")
+    publish("learning", figures)
+
+
+def measure_seed(scratch: Path, seed: int, url: str) -> dict[str, Measured]:
+    """Every row of one seed, judged on the same 500 fresh contexts."""
+    folder = scratch / f"seed-{seed}"
+    (folder / "data").mkdir(parents=True)
+    train = {
+        calls: make_examples(folder / f"data/train-{calls}.json", count, seed, "train", url)
+        for calls, count in CONTEXTS.items()
+    }
+    test = make_examples(folder / "data/test.json", 500, seed, "test", url)
+    base = make_demo_base(folder / "base", train[30_000], seed)
+
+    def trained(calls: int, **sections: dict[str, Any]) -> tuple[str, int, float]:
+        config = _config(folder, calls, base, seed, sections)
+        start = time.perf_counter()
+        result = train_new(
+            config, "run", teacher_url=url, runs=folder / "runs", report=lambda _line: None
+        )
+        return result.model_path, result.teacher_calls, time.perf_counter() - start
+
+    models = {"base": (base, 0, 0.0), "ours": trained(90_000), "ours-30k": trained(30_000)}
+    for lr in REFERENCE_LRS:
+        models[f"reference (lr {lr:g})"] = trained(
+            90_000,
+            hyperparams={"policy_lr": lr, "entropy_coeff": 0.01, "epochs": 8},
+            policy={"loss": "reference", "entropy_per_word": 0.0},
+        )
+    return judge_rows(models, base, train[30_000], test, seed, url)
+
+
+def judge_rows(
+    models: Mapping[str, tuple[str, int, float]],
+    base: str,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    seed: int,
+    url: str,
+) -> dict[str, Measured]:
+    """Compress the test contexts every way, and have the teacher answer; rules get ours' tokens."""
+    config, options, target = configure(), CompressionOptions(), Target(RATE)
+    compressed: dict[str, list[Compression]] = {}
+    for name, (path, _, _) in models.items():
+        compressor = PromptCompressorReinforce(path, "cpu", length_tokenizer="policy")
+        compressed[name] = rows.by_policy(compressor, test, options, target, exact=False)
+    segmenter = PromptCompressorReinforce(base, "cpu", length_tokenizer="policy").segmenter(options)
+    budgets = [compression.compressed_tokens for compression in compressed["ours"]]
+    rarest = rows.rarest_words(document_frequencies(x.original_prompt for x in train))
+    compressed["none"] = rows.uncompressed(test, segmenter)
+    compressed["random"] = rows.by_rule(rows.random_words(seed), test, segmenter, budgets)
+    compressed["rule"] = rows.by_rule(rarest, test, segmenter, budgets)
+    measured = {}
+    with connect(config, url) as teacher:
+        for name, compressions in compressed.items():
+            row = rows.judge(name, compressions, test, teacher.complete, config.reward.metric)
+            _, calls, seconds = models.get(name, ("", 0, 0.0))
+            measured[name] = Measured(row, calls, seconds)
+            _console.print(f"seed {seed}  {name:<20} F1 {row.score:.3f} at {row.achieved_rate:.3f}")
+    return measured
+
+
+def summarize(name: str, measured: Sequence[Measured]) -> dict[str, Any]:
+    """One row of the table over its seeds."""
+    scores = [one.row.score for one in measured]
+    return {
+        "name": name,
+        "f1_by_seed": scores,
+        "f1_mean": fmean(scores),
+        "achieved_rate": fmean(one.row.achieved_rate for one in measured),
+        "teacher_calls": round(fmean(one.teacher_calls for one in measured)),
+        "seconds": fmean(one.seconds for one in measured),
+    }
+
+
+def margin(seeds: Sequence[Mapping[str, Measured]], other: str) -> list[float]:
+    """95 % interval of ours minus another row, over seeds and contexts."""
+    interval = paired_bootstrap(
+        np.stack([_by_context(seed["ours"]) for seed in seeds]),
+        np.stack([_by_context(seed[other]) for seed in seeds]),
+    )
+    return [interval.low, interval.high]
+
+
+def _by_context(measured: Measured) -> np.ndarray:
+    """Mean score of each context: its questions are no independent draws."""
+    values = np.array(measured.row.scores.values, dtype=float)
+    return values.reshape(len(measured.row.tokens), -1).mean(axis=1)
+
+
+def _config(
+    folder: Path, calls: int, base: str, seed: int, sections: Mapping[str, dict[str, Any]]
+) -> Config:
+    given = {
+        "data": {
+            "train_file_path": str(folder / f"data/train-{calls}.json"),
+            "val_file_path": None,
+        },
+        "model": {"model_load_path": base},
+        "run": {"seed": seed},
+        "evaluation": {"val_share": 0.0},
+    }
+    return configure(**given, **sections)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["name"],
+        "  ".join(f"{score:.3f}" for score in row["f1_by_seed"]),
+        f"{row['f1_mean']:.3f}",
+        f"{row['achieved_rate']:.3f}",
+        f"{row['teacher_calls']:,}",
+        f"{row['seconds']:.0f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
