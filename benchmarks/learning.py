@@ -1,8 +1,8 @@
 """What REINFORCE adds to a base compressor, against simple rules and the reference's plain loss.
 
 500 fresh contexts with three questions each, rate 0.3, lengths in the policy's own tokens, deployed
-by the stock rule, three seeds (data order, noise and base). Every trained row starts from its seed's
-base and reaches the teacher over HTTP.
+by the stock rule, three seeds (data, noise and base). Every trained row starts from its seed's base
+and reaches the teacher over HTTP.
 
     rows     none, random, rule, base, reference, ours, ours-30k
     margins  ours minus rule, base and reference: 95 % paired bootstrap over seeds and contexts

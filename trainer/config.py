@@ -161,6 +161,8 @@ class Policy(_Section):
     """Times the entropy summed over a text's words."""
     length_tokenizer: str = "auto"
     """auto | cl100k_base | policy | the path of a tokenizer.json."""
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine falls to 0 at the last step, as in the reference."""
     max_grad_norm: Annotated[Float, Field(gt=0.0)] = 1.0
     weight_decay: Annotated[Float, Field(ge=0.0)] = 0.0
 

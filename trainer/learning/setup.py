@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from trainer.config import Config, resolved
 from trainer.errors import ReplayError
@@ -93,7 +94,7 @@ def prepare_run(
         model=model,
         optimizer=prepared_optimizer,
         # Not prepared: Accelerate's wrapper would step it once per process.
-        scheduler=CosineAnnealingLR(optimizer, T_max=total_steps),
+        scheduler=_scheduler(optimizer, config.policy.lr_schedule, total_steps),
         segmenter=compressor.segmenter(_options(config), config.hyperparams.max_seq_len),
         target=Target(config.hyperparams.compression_rate, config.hyperparams.target_token),
         context_filter=_context_filter(config),
@@ -161,6 +162,12 @@ def _options(config: Config) -> CompressionOptions:
         force_reserve_digit=hyperparams.force_reserve_digit,
         drop_consecutive=hyperparams.drop_consecutive,
     )
+
+
+def _scheduler(optimizer: Optimizer, schedule: str, total_steps: int) -> LRScheduler:
+    if schedule == "constant":
+        return ConstantLR(optimizer, factor=1.0)
+    return CosineAnnealingLR(optimizer, T_max=total_steps)
 
 
 def _context_filter(config: Config) -> ContextFilter | None:

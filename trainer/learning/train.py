@@ -169,7 +169,8 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
-    run.record("train", batch.step, experience.rollouts)
+    with times.phase("record"):
+        run.record("train", batch.step, experience.rollouts)
     metrics = {
         **outcome_metrics(experience.rollouts),
         **learning_metrics(
