@@ -39,7 +39,9 @@ NonNegative = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
 
 class Data(_Section):
@@ -68,7 +70,9 @@ class Task(_Section):
     gpt_model: str = "gpt-35-turbo"
     """The teacher's name at the service, whose config maps it to a model."""
     max_tokens: Positive = 1500
+    """Longest answer that the teacher may give."""
     system_message: str | None = "You are a helpful assistant."
+    """Sent before the prompt; null sends none."""
     sampling: dict[str, JsonValue] = {"temperature": 0, "top_p": 1, "seed": 42}
     """Further fields of the request; all of them are part of the cache key."""
 
@@ -86,9 +90,11 @@ class Hyperparams(_Section):
     """The reference's hyperparameters, its names and defaults."""
 
     epochs: Positive = 4
+    """Passes over the training examples."""
     train_batch_size: Positive = 8
     """Examples per optimiser step, over all processes."""
     policy_lr: Annotated[Float, Field(gt=0.0)] = 1e-5
+    """AdamW's learning rate; see `policy.lr_schedule`."""
     compression_rate: Annotated[Float, Field(gt=0.0)] = 0.5
     """Compressed tokens / original tokens."""
     compression_relaxation_tokens: NonNegative = 30
@@ -100,14 +106,21 @@ class Hyperparams(_Section):
     target_token: int = -1
     """A length in tokens that overrides the rate; -1: none."""
     use_context_level_filter: bool = False
+    """Drop whole contexts first, where a record gives a list of them."""
     use_token_level_filter: bool = True
+    """Drop words; false leaves nothing to train, and is refused."""
     target_context: int = -1
+    """How many contexts the context-level filter keeps; -1: by rate."""
     context_level_compression_rate: Annotated[Float, Field(gt=0.0)] = 1.0
+    """The share of contexts that the context-level filter keeps."""
     context_level_target_token: int = -1
+    """A length in tokens for the context-level filter; -1: none."""
     force_tokens: tuple[str, ...] = ()
     """Always kept. Empty: none; a string: one token; otherwise a list."""
     drop_consecutive: bool = True
+    """Drop a force token that would follow itself."""
     force_reserve_digit: bool = False
+    """Keep every piece with a digit in it."""
 
     @field_validator("force_tokens", mode="before")
     @classmethod
@@ -139,7 +152,9 @@ class Logging(_Section):
     log_dir: str = "logs_new"
     """Relative to the run's folder."""
     log_interval: Positive = 5
+    """Between rows of the reward CSV and lines on the console."""
     save_interval: Positive = 100
+    """Between checkpoints."""
 
 
 class Device(_Section):
@@ -148,15 +163,18 @@ class Device(_Section):
     use_cuda: bool = True
     """Without a GPU: a warning, and the CPU."""
     device_map: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is the GPU if there is one."""
 
 
 class Policy(_Section):
     """How masks are drawn and what is learnt from them."""
 
     sampler: Literal["rate_held", "bernoulli"] = "rate_held"
+    """`rate_held` meets the target length; on `bernoulli` (the reference's) it has no influence."""
     loss: Literal["leave_one_out", "reference"] = "leave_one_out"
     """`reference`: one rollout, no baseline, log-probs averaged over the words."""
     rollouts_per_example: Positive = 8
+    """Masks drawn for each example from one forward pass."""
     entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the entropy summed over a text's words."""
     length_tokenizer: str = "auto"
@@ -164,7 +182,9 @@ class Policy(_Section):
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     """cosine falls to 0 at the last step, as in the reference."""
     max_grad_norm: Annotated[Float, Field(gt=0.0)] = 1.0
+    """The gradient is clipped to this norm."""
     weight_decay: Annotated[Float, Field(ge=0.0)] = 0.0
+    """AdamW's weight decay."""
 
     @model_validator(mode="after")
     def _group_of_two(self) -> "Policy":
@@ -189,7 +209,9 @@ class Reward(_Section):
     compression_tolerance: Share | None = None
     """A share of the original length; when set, it overrides `compression_relaxation_tokens`."""
     over_compressed: Float = -0.4
+    """For a text at or below min(0.1, rate / 2) of the original."""
     out_of_tolerance: Float = -0.1
+    """For any other text too far from its target length."""
     refused: Float = 0.4
     """Used under `policy.loss: reference` only; otherwise a refusal is masked."""
 
@@ -222,6 +244,7 @@ class Run(_Section):
     name: str | None = None
     """The folder `runs/NAME`; None: the config file's name."""
     seed: NonNegative = 42
+    """Of the noise and of the order of examples."""
     threads: Positive | None = None
     """Torch's CPU threads; None: torch's choice. Weights depend on it."""
 
