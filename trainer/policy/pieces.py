@@ -130,7 +130,7 @@ class PieceTable:
         # str.lstrip takes a set of characters: the stock package turns "##" and "#" into "".
         pure = piece.lstrip(self._prefix)
         begins = self._begins_word(piece, pure)
-        is_force_token = begins and (pure in self._force_tokens or pure in self._standing_in)
+        is_force_token = pure in self._force_tokens or pure in self._standing_in
         restored = self.restore(piece) if begins else piece
         has_reserved_digit = self._reserve_digit and _DIGIT.search(restored) is not None
         self.begins[piece_id] = begins

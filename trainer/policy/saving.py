@@ -76,5 +76,9 @@ def _swap(draft: Path, target: Path) -> None:
         return
     old = target.with_name(f".{target.name}.old-{os.getpid()}")
     target.rename(old)
-    draft.rename(target)
+    try:
+        draft.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
     shutil.rmtree(old)

@@ -1,7 +1,5 @@
 """Saved compressors: deployable by the stock package, whole or not at all."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -11,6 +9,7 @@ from trainer.errors import ModelError
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.families import BERT, XLM_ROBERTA
 from trainer.policy.inference import compress
+from trainer.policy.saving import replaced_at_once
 from trainer.policy.words import CompressionOptions
 
 OPTIONS = CompressionOptions(
@@ -90,16 +89,29 @@ def test_save_replaces_and_leaves_no_drafts(bert, tmp_path):
     assert [child.name for child in tmp_path.iterdir()] == [BERT]
 
 
-def test_failed_save_keeps_what_was_there(bert, tmp_path, monkeypatch):
-    """A full disk in the middle of saving costs the new weights, not the old ones."""
-    path = bert.save(tmp_path / BERT)
-    weights = (path / "model.safetensors").read_bytes()
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_interrupted_save_keeps_what_was_there(tmp_path, fault):
+    """A full disk or Ctrl-C in the middle of saving costs the new weights, not the old ones."""
 
-    def no_space(folder: Path) -> None:
-        raise OSError(28, "No space left on device")
+    def save(content: str, fault: BaseException | None = None) -> None:
+        with replaced_at_once(tmp_path / BERT) as draft:
+            (draft / "weights").write_text(content)
+            if fault:
+                raise fault
 
-    monkeypatch.setattr(bert._own_tokenizer, "save_pretrained", no_space)
-    with pytest.raises(ModelError, match=r"No space left.*still there"):
-        bert.save(tmp_path / BERT)
-    assert (path / "model.safetensors").read_bytes() == weights
+    save("old")
+    with pytest.raises((ModelError, KeyboardInterrupt)):
+        save("new", fault)
+    assert (tmp_path / BERT / "weights").read_text() == "old"
+    assert [child.name for child in tmp_path.iterdir()] == [BERT]
+
+
+def test_failed_swap_is_undone(tmp_path):
+    """Where the new folder cannot take its place, the old one gets it back."""
+    target = tmp_path / BERT
+    target.mkdir()
+    (target / "weights").write_text("old")
+    with pytest.raises(ModelError, match="still there"), replaced_at_once(target) as draft:
+        draft.rmdir()
+    assert (target / "weights").read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == [BERT]

@@ -182,6 +182,34 @@ def test_context_level_filter(
     )
 
 
+@pytest.mark.parametrize("context_filter", [ContextFilter(), ContextFilter(force_ids=(3,))])
+@pytest.mark.parametrize("use_token_level_filter", [True, False])
+@pytest.mark.parametrize(
+    "target", [{"rate": 0.2}, {"rate": 0.6}, {"target_token": 60}, {"target_token": 90}]
+)
+def test_context_level_filter_left_to_itself(pair, context_filter, use_token_level_filter, target):
+    """Without a setting of its own the filter keeps as many contexts as there."""
+    assert_same(
+        pair,
+        CORPUS,
+        CompressionOptions(force_reserve_digit=True),
+        context_filter,
+        use_token_level_filter=use_token_level_filter,
+        **target,
+    )
+
+
+@bounded
+@given(
+    words=st.lists(st.sampled_from([".", ".", "\n", "the", "council", "budget"]), min_size=1),
+    rate=rates,
+)
+def test_dropping_consecutive_force_tokens(pair, words, rate):
+    """Force tokens that follow one another are dropped as there, however many there are."""
+    options = CompressionOptions(force_tokens=(".", "\n"), drop_consecutive=True)
+    assert_same(pair, [" ".join(words)], options, rate=rate)
+
+
 @settings(bounded, max_examples=100)
 @given(text=st.text(max_size=60), options=options, rate=rates)
 def test_arbitrary_unicode(pair, text, options, rate):
