@@ -32,10 +32,11 @@ def _number_in_text(value: object) -> object:
     return value
 
 
-Float = Annotated[float, BeforeValidator(_number_in_text)]
+Float = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number_in_text)]
 Share = Annotated[Float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -104,7 +105,7 @@ class Hyperparams(_Section):
     entropy_coeff: Annotated[Float, Field(ge=0.0)] = 0.01
     """Times the mean entropy per word; `policy.entropy_per_word` is the summed one."""
     target_token: int = -1
-    """A length in tokens that overrides the rate; -1: none."""
+    """A length in tokens that overrides the rate; below 1: none."""
     use_context_level_filter: bool = False
     """Drop whole contexts first, where a record gives a list of them."""
     use_token_level_filter: bool = True
@@ -115,8 +116,8 @@ class Hyperparams(_Section):
     """The share of contexts that the context-level filter keeps."""
     context_level_target_token: int = -1
     """A length in tokens for the context-level filter; -1: none."""
-    force_tokens: tuple[str, ...] = ()
-    """Always kept. Empty: none; a string: one token; otherwise a list."""
+    force_tokens: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    """Always kept; the stock package takes 100. Empty: none; a string: one; otherwise a list."""
     drop_consecutive: bool = True
     """Drop a force token that would follow itself."""
     force_reserve_digit: bool = False
@@ -138,7 +139,7 @@ class Hyperparams(_Section):
                 "use_token_level_filter: false leaves nothing to train, because no word is ever "
                 "dropped; set it to true"
             )
-        if self.compression_rate >= 1.0 and self.target_token < 0:
+        if self.compression_rate >= 1.0 and self.target_token < 1:
             raise ValueError(
                 f"compression_rate: {self.compression_rate} leaves nothing to train, because every "
                 "word is kept; set a rate below 1"
@@ -251,7 +252,7 @@ class Run(_Section):
     @field_validator("name")
     @classmethod
     def _one_folder(cls, name: str | None) -> str | None:
-        if name is not None and (not name.strip() or Path(name).name != name):
+        if name is not None and (not name.strip() or Path(name).name != name or name == ".."):
             raise ValueError(f"expected the name of one folder below runs/, got {name!r}")
         return name
 
