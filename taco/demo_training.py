@@ -17,7 +17,7 @@ from rich.console import Console
 from trainer.config import Config, load_config
 from trainer.evaluation import rows
 from trainer.learning.base import make_base
-from trainer.learning.launch import Result, quieten_libraries, train_new
+from trainer.learning.launch import Result, train_new
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import Target
 from trainer.policy.inference import Compression
@@ -43,7 +43,6 @@ class Timed:
 
 def main(folder: Path, config_path: Path, teacher_url: str) -> None:
     """Run the three steps, and leave their figures for the parent process."""
-    quieten_libraries()
     config = load_config(config_path)
     torch.set_num_threads(config.run.threads or 1)
     texts = [example.original_prompt for example in _examples(folder, "train")]

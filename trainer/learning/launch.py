@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -66,7 +65,6 @@ def train_new(
         replay: the recorded run to follow, from stored completions only.
         report: told of the progress.
     """
-    quieten_libraries()
     with connect(config, teacher_url, stored_only=replay is not None) as teacher:
         accelerator = make_accelerator(config)
         report = report if accelerator.is_main_process else _silent
@@ -78,7 +76,6 @@ def train_new(
 
 def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
     """Go on with a run that was stopped, from its newest checkpoint and with its own config."""
-    quieten_libraries()
     config = recorded_config(folder)
     with connect(config, teacher_url) as teacher:
         accelerator = make_accelerator(config)
@@ -104,12 +101,6 @@ def _shared_folder(accelerator: Accelerator, name: str, runs: Path) -> Path:
     made = [new_run_folder(name, runs) if accelerator.is_main_process else None]
     (folder,) = broadcast_object_list(made)
     return Path(folder)
-
-
-def quieten_libraries() -> None:
-    """Progress bars of model files and hints for their developers would drown the run's lines."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def _silent(_line: str) -> None:

@@ -139,7 +139,7 @@ def _data_digests(config: Config) -> dict[str, str]:
 def _load_compressor(config: Config, device: torch.device) -> PromptCompressorReinforce:
     compressor = PromptCompressorReinforce(
         config.model.model_load_path,
-        device_map=device.type,
+        device_map=str(device),
         use_llmlingua2=True,
         length_tokenizer=config.policy.length_tokenizer,
     )
