@@ -1,0 +1,38 @@
+"""Which examples make up a step."""
+
+from trainer.learning.batches import batches_of, epoch_order, share_of
+from trainer.types import Example, Question
+
+EXAMPLES = [Example(str(number), ("text",), (Question(None, "x"),)) for number in range(50)]
+
+
+def _ids(examples):
+    return [example.id for example in examples]
+
+
+def test_an_epoch_has_every_example_once():
+    """In an order of its own for each epoch and seed."""
+    orders = [_ids(epoch_order(EXAMPLES, seed, epoch)) for seed, epoch in ((0, 1), (0, 2), (1, 1))]
+    assert all(sorted(order) == sorted(_ids(EXAMPLES)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_the_order_depends_on_nothing_but_seed_epoch_and_ids():
+    """Neither on the file's order nor on which other examples there are."""
+    order = _ids(epoch_order(EXAMPLES, 0, 1))
+    assert _ids(epoch_order(EXAMPLES[::-1], 0, 1)) == order
+    some = epoch_order(EXAMPLES[10:30], 0, 1)
+    assert _ids(some) == [id_ for id_ in order if 10 <= int(id_) < 30]
+    assert order[:5] == ["35", "48", "38", "36", "20"]
+
+
+def test_batches_lose_and_repeat_nothing():
+    """The last one is smaller."""
+    batches = batches_of(EXAMPLES[:7], 3)
+    assert [_ids(batch) for batch in batches] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+
+
+def test_processes_share_a_batch():
+    """Each example goes to one of them; one may get none."""
+    shares = [_ids(share_of(EXAMPLES[:2], rank, 3)) for rank in range(3)]
+    assert shares == [["0"], ["1"], []]

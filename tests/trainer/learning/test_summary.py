@@ -1,0 +1,126 @@
+"""A step's figures, against tables made by hand."""
+
+import time
+
+import pytest
+import torch
+
+from trainer.learning.summary import (
+    StepTimes,
+    compression_ratio,
+    console_line,
+    learning_metrics,
+    mean_reward,
+    outcome_metrics,
+)
+from trainer.types import Outcome, Served, TeacherReply
+
+
+@pytest.fixture
+def step(make_rollout):
+    """Two groups: one whose rewards differ, one with a failure and one reward left."""
+    hit = TeacherReply(Outcome.SCORED, "x", served=Served.HIT)
+    return [
+        make_rollout(sample_index=0, reward=1.0),
+        make_rollout(sample_index=1, reward=0.5, replies=(hit, hit)),
+        make_rollout(
+            sample_index=2,
+            reward=-0.1,
+            outcome=Outcome.OUT_OF_RANGE,
+            compressed_tokens=60,
+            replies=(),
+        ),
+        make_rollout(example_id="b", sample_index=0, reward=0.0),
+        make_rollout(
+            example_id="b",
+            sample_index=1,
+            reward=None,
+            outcome=Outcome.FAILED,
+            replies=(TeacherReply(Outcome.FAILED),),
+        ),
+    ]
+
+
+def test_what_became_of_a_step(step):
+    """Means over what has a reward, shares over all, replies counted by how they were served."""
+    metrics = outcome_metrics(step)
+    assert metrics == pytest.approx(
+        {
+            "reward/mean": (1.0 + 0.5 - 0.1 + 0.0) / 4,
+            "reward/scored": (1.0 + 0.5 + 0.0) / 3,
+            "reward/zero_variance_groups": 0.5,
+            "rate/achieved": 140 / 500,
+            "outcome/scored": 0.6,
+            "outcome/out_of_range": 0.2,
+            "outcome/refused": 0.0,
+            "outcome/failed": 0.2,
+            "teacher/calls": 5,
+            "teacher/hit": 2,
+            "teacher/miss": 2,
+            "teacher/collapsed": 0,
+        }
+    )
+
+
+def test_a_step_without_any_reward_is_zero_and_no_error(make_rollout):
+    """Nobody divides by the number of rewards."""
+    failed = make_rollout(reward=None, outcome=Outcome.FAILED)
+    assert mean_reward([failed]) == 0.0
+    assert outcome_metrics([failed])["reward/scored"] == 0.0
+
+
+def test_the_compression_ratio_is_original_over_compressed(make_rollout):
+    """The reference's "Comp Ratio", over all tokens; empty texts do not divide by zero."""
+    long, short = make_rollout(), make_rollout(original_tokens=300, compressed_tokens=60)
+    assert compression_ratio([long, short]) == 400 / 80
+    empty = make_rollout(compressed_tokens=0)
+    assert compression_ratio([empty]) == 100
+    assert outcome_metrics([empty])["rate/achieved"] == 0.0
+
+
+def test_what_the_optimiser_saw():
+    """Mean size of the advantages that count, and entropy over all words."""
+    metrics = learning_metrics(
+        torch.tensor([0.5, -0.25]),
+        torch.tensor([6.0, 2.0]),
+        torch.tensor([10.0, 6.0]),
+        loss=0.1,
+        lr=0.01,
+        norm=2.0,
+    )
+    assert metrics == {
+        "loss/policy": 0.1,
+        "loss/lr": 0.01,
+        "loss/grad_norm": 2.0,
+        "advantage/scale": 0.375,
+        "policy/entropy_per_word": 0.5,
+    }
+    nothing = learning_metrics(
+        torch.tensor([]), torch.tensor([0.0]), torch.tensor([0.0]), loss=0, lr=0, norm=0
+    )
+    assert nothing["advantage/scale"] == nothing["policy/entropy_per_word"] == 0.0
+
+
+def test_the_console_line_has_the_figures_that_matter(step):
+    """One line, in the same columns at every step."""
+    metrics = {
+        **outcome_metrics(step),
+        "policy/entropy_per_word": 0.4,
+        "loss/lr": 1e-5,
+        "teacher/calls_so_far": 1234,
+    }
+    assert console_line(5, 100, metrics) == (
+        "step   5/100  reward 0.350  rate 0.280  out of range 20%  entropy/word 0.400"
+        "  lr 1.0e-05  calls 1234"
+    )
+
+
+def test_times_add_up_by_phase():
+    """Also when a phase ends with an error."""
+    times = StepTimes()
+    with times.phase("teacher"):
+        time.sleep(0.02)
+    with pytest.raises(ZeroDivisionError), times.phase("teacher"):
+        _ = time.sleep(0.02) or 1 / 0
+    assert times.seconds.keys() == {"teacher"}
+    assert times.seconds["teacher"] >= 0.04
