@@ -61,17 +61,19 @@ def load_latest(folder: Path, device: torch.device) -> tuple[Progress, Mapping[s
         raise CheckpointError(f"{folder}: expected a checkpoint to resume from, and found none")
     try:
         state = torch.load(found[-1], map_location=device, weights_only=True)
+        return Progress(**state["progress"]), state["tensors"]
     except Exception as error:
         raise CheckpointError(
-            f"{found[-1]}: the checkpoint cannot be read ({error}); delete it to resume from the "
-            "one before"
+            f"{found[-1]}: expected a checkpoint, and it cannot be read: it is damaged, or another "
+            "version wrote it; delete it to resume from the one before"
         ) from error
-    return Progress(**state["progress"]), state["tensors"]
 
 
 def measure_logs(run_folder: Path, files: Sequence[Path]) -> Mapping[str, int]:
-    """How long each log file is now, in bytes."""
-    return {str(file.relative_to(run_folder)): file.stat().st_size for file in files}
+    """How long each log file is now, in bytes; a run without a lock has no such file."""
+    return {
+        str(file.relative_to(run_folder)): file.stat().st_size for file in files if file.exists()
+    }
 
 
 def cut_back_logs(run_folder: Path, log_bytes: Mapping[str, int]) -> None:

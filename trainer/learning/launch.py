@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def train_new(
         report = report if accelerator.is_main_process else _silent
         folder = _shared_folder(accelerator, name, runs)
         report(f"run folder: {folder}")
-        run = prepare_run(config, folder, teacher, accelerator, recorded=replay)
-        return _finish(run, report)
+        with closing(prepare_run(config, folder, teacher, accelerator, recorded=replay)) as run:
+            return _finish(run, report)
 
 
 def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
@@ -80,7 +81,8 @@ def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
     with connect(config, teacher_url) as teacher:
         accelerator = make_accelerator(config)
         report = report if accelerator.is_main_process else _silent
-        return _finish(prepare_run(config, folder, teacher, accelerator, resume=True), report)
+        with closing(prepare_run(config, folder, teacher, accelerator, resume=True)) as run:
+            return _finish(run, report)
 
 
 def recorded_config(folder: Path) -> Config:

@@ -69,6 +69,10 @@ class LockWriter:
         self._file.flush()
         return root
 
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedRollout:

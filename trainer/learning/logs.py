@@ -39,6 +39,10 @@ class AppendedFile:
         self.flush()
         return self.path.stat().st_size
 
+    def close(self) -> None:
+        """Write the rest and give the file back."""
+        self._file.close()
+
 
 class CsvLog:
     """A CSV file with a header, written once."""
@@ -54,6 +58,10 @@ class CsvLog:
         csv.writer(line, lineterminator="").writerow(row)
         self._file.write_line(line.getvalue())
         self._file.flush()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
 
 
 class RunLogs:
@@ -83,6 +91,11 @@ class RunLogs:
         for rollout in rollouts:
             self._rollouts.write_line(json.dumps(_describe_rollout(phase, step, rollout)))
         self._rollouts.flush()
+
+    def close(self) -> None:
+        """Give the files back."""
+        for log in (self._loss, self._rewards, self._metrics, self._rollouts):
+            log.close()
 
 
 def log_files(run_folder: Path, log_dir: str, lock: Path) -> list[Path]:

@@ -73,6 +73,12 @@ class Run:
             },
         )
 
+    def close(self) -> None:
+        """Give the files back."""
+        for file in (self.logs, self.lock):
+            if file:
+                file.close()
+
     def is_validation_due(self, step: int) -> bool:
         """Every `val_interval` steps, and after the last one."""
         interval = self.config.evaluation.val_interval

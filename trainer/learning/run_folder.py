@@ -86,13 +86,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the folder is no run.
     """
+    expected = f"{folder}: expected a run's folder with {DESCRIPTION}"
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: expected a run's folder with {DESCRIPTION}: {error}"
-        ) from error
-    return dict(description)
+        raise CheckpointError(f"{expected}: {error}") from error
+    if not isinstance(description, dict) or "config" not in description:
+        raise CheckpointError(f"{expected}; there is one, but it describes no run")
+    return description
 
 
 def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -37,7 +37,7 @@ def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
             rollout.reward or 0.0 for rollout in rollouts if rollout.outcome is Outcome.SCORED
         ),
         "reward/zero_variance_groups": _mean(map(_is_flat, _groups(rollouts))),
-        "rate/achieved": 1 / compression_ratio(rollouts),
+        "rate/achieved": compression_rate(rollouts),
         **{
             f"outcome/{outcome}": _mean(rollout.outcome is outcome for rollout in rollouts)
             for outcome in Outcome
@@ -66,6 +66,12 @@ def learning_metrics(
 def mean_reward(rollouts: Sequence[Rollout]) -> float:
     """Mean over the rollouts that have a reward; NaN-free: 0 where none has."""
     return _mean(rollout.reward for rollout in rollouts if rollout.reward is not None)
+
+
+def compression_rate(rollouts: Sequence[Rollout]) -> float:
+    """Compressed / original tokens over all rollouts."""
+    original = sum(rollout.original_tokens for rollout in rollouts)
+    return sum(rollout.compressed_tokens for rollout in rollouts) / max(original, 1)
 
 
 def compression_ratio(rollouts: Sequence[Rollout]) -> float:
