@@ -49,15 +49,19 @@ def running(overrides: dict[str, Any]) -> Iterator[Service]:
     """A service with these settings, on a free port, until the block ends."""
     settings = load_settings(None, {"stop_grace_s": 5, **overrides})
     listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        create_app(settings), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     url = url_of(listener)
-    with httpx2.Client(base_url=url, timeout=30) as http:
-        yield Service(url, http)
-    server.should_exit = True
-    thread.join()
+    try:
+        with httpx2.Client(base_url=url, timeout=30) as http:
+            yield Service(url, http)
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 import asyncio
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx2
 import pytest
@@ -47,6 +49,22 @@ def test_the_work_goes_on_when_its_client_leaves(start):
     assert "collapsed" in service.chat("one").headers["Cache-Status"]
     assert "hit" in service.chat("one").headers["Cache-Status"]
     assert service.since_start()["backend_calls"] == 1
+
+
+def test_no_answer_leaves_before_its_commit(service, store_path):
+    """While the store cannot commit, the client waits."""
+    service.chat("warm up")
+    with (
+        closing(sqlite3.connect(store_path, isolation_level=None)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        reply = pool.submit(service.chat, "one")
+        time.sleep(0.5)
+        assert service.since_start()["backend_calls"] == 2
+        assert not reply.done()
+        other.execute("ROLLBACK")
+        assert reply.result().status_code == 200
 
 
 def test_past_the_deadline_the_answer_is_still_stored(start):
