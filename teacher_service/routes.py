@@ -60,8 +60,8 @@ async def batch_completions(request: Request) -> Response:
     asked = parse(BatchRequest, await _body(request))
     _check_model(request, asked.model)
     teacher = _teacher(request)
-    tickets = teacher.submit(_batch_asks(teacher, asked), _control(request))
     deadline = _deadline(request)
+    tickets = teacher.submit(_batch_asks(teacher, asked), _control(request))
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_lines(teacher, tickets, deadline), media_type=NDJSON)
     outcomes = await teacher.settle(tickets, deadline)
@@ -114,13 +114,14 @@ async def _complete(
     asked = parse(schema, await _body(request))
     _check_model(request, asked.model)
     teacher = _teacher(request)
+    deadline = _deadline(request)
     asks = [
         teacher.ask(endpoint, body, sample_index)
         for body in asked.bodies()
         for sample_index in range(asked.n or 1)
     ]
     tickets = teacher.submit(asks, _control(request))
-    outcomes = await teacher.settle(tickets, _deadline(request))
+    outcomes = await teacher.settle(tickets, deadline)
     headers = {"Cache-Status": _cache_status(outcomes)}
     for outcome in outcomes:
         if isinstance(outcome.result, ServiceError):

@@ -56,6 +56,7 @@ def test_a_deadline_is_a_number_of_milliseconds(service, header):
     reply = service.chat("one", headers={"X-Deadline-Ms": header})
     assert reply.status_code == 400
     assert "X-Deadline-Ms" in reply.json()["error"]["message"]
+    assert service.since_start()["requests"] == 0
 
 
 @pytest.mark.parametrize("chunked", [False, True])
