@@ -22,6 +22,7 @@ from trainer.policy.sampling import (
 )
 from trainer.policy.words import (
     CONTEXT_SEPARATOR,
+    Chunk,
     SegmentedPrompt,
     Segmenter,
     drop_repeated_forced,
@@ -31,6 +32,17 @@ from trainer.types import Example
 
 Noise = Callable[[str, int, int], np.ndarray]
 """(example id, sample index, count) -> uniform numbers, float32 (count,)."""
+
+_NO_WORDS = Chunk(
+    piece_ids=np.array([0]),
+    word_of_piece=np.array([0]),
+    piece_forced=np.array([True]),
+    words=("",),
+    word_forced=np.array([True]),
+    word_in_force_tokens=np.array([False]),
+    word_tokens=np.array([0]),
+)
+"""Stands for a text of unknown pieces alone: it has no action, and what is left of it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +74,18 @@ def prepare_batch(
     target: Target,
     context_filter: ContextFilter | None,
 ) -> list[PreparedExample]:
-    """Cut examples up, and drop whole contexts first if there is a filter."""
+    """Cut examples up, and drop whole contexts first if there is a filter.
+
+    Every prepared example has a chunk, so that whatever a batch holds, there is a forward pass with
+    a gradient.
+    """
     if context_filter is not None:
         return [
             _filtered(example, compressor, segmenter, target, context_filter)
             for example in examples
         ]
-    prompts = segmenter.segment_many([example.contexts for example in examples])
+    segmented = segmenter.segment_many([example.contexts for example in examples])
+    prompts = list(map(_with_a_chunk, segmented))
     rates = [target.rate_for(prompt.original_tokens) for prompt in prompts]
     return list(map(PreparedExample, examples, prompts, rates))
 
@@ -88,7 +105,11 @@ def _filtered(
         compressor, segmenter, example.contexts, context_filter, target
     )
     prompt = replace(prompt, original_tokens=segmenter.count_tokens(contexts))
-    return PreparedExample(example, prompt, rate)
+    return PreparedExample(example, _with_a_chunk(prompt), rate)
+
+
+def _with_a_chunk(prompt: SegmentedPrompt) -> SegmentedPrompt:
+    return prompt if prompt.chunks else replace(prompt, contexts=((_NO_WORDS,),))
 
 
 def mask_policy(
