@@ -111,7 +111,8 @@ def serve(
     from teacher_service import load_settings
     from teacher_service import serve as run_service
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("teacher_service").setLevel(logging.INFO)
     given = {"host": host, "port": port, "mode": mode, "store": store}
     overrides = {key: value for key, value in given.items() if value is not None}
     run_service(load_settings(config, overrides))

@@ -43,6 +43,8 @@ def run_demo(teacher_url: str | None = None) -> None:
     Raises:
         UserError: one of its processes failed, or the folder cannot be written.
     """
+    if not CONFIG.exists():
+        raise UserError(f"{CONFIG}: the demo's config is part of a checkout; run it from one")
     start = time.perf_counter()
     config = load_config(CONFIG)
     _make_folder()
