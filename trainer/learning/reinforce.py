@@ -15,11 +15,14 @@ def leave_one_out(reward_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
         groups with at least two of them. A group with fewer has nothing to compare with: it gets
         no update and leaves the denominator.
     """
-    reward_BS = torch.where(valid_BS, reward_BS, 0.0)
     others_BS = valid_BS.sum(-1, keepdim=True) - 1
     counts_BS = valid_BS & (others_BS > 0)
-    baseline_BS = (reward_BS.sum(-1, keepdim=True) - reward_BS) / others_BS.clamp_min(1)
-    return torch.where(counts_BS, reward_BS - baseline_BS, 0.0), counts_BS
+    # By differences, because equal rewards must come to exactly 0: where nothing else is learnt,
+    # AdamW would make full steps of their rounding errors.
+    difference_BSS = reward_BS[:, :, None] - reward_BS[:, None, :]
+    both_BSS = counts_BS[:, :, None] & counts_BS[:, None, :]
+    total_BS = torch.where(both_BSS, difference_BSS, 0.0).sum(-1)
+    return total_BS / others_BS.clamp_min(1), counts_BS
 
 
 def no_baseline(reward_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
