@@ -34,7 +34,7 @@ def make_tiny_compressor(folder: Path, data: Path, *, seed: int = 0) -> Path:
     )
 
 
-def tiny_document(data: Path, base: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+def tiny_document(data: Path, base: Path, /, **sections: dict[str, Any]) -> dict[str, Any]:
     """The config of a run of eight steps, as plain data; sections are changed key by key."""
     document: dict[str, Any] = {
         "data": {"train_file_path": str(data)},
@@ -59,7 +59,7 @@ def tiny_document(data: Path, base: Path, **sections: dict[str, Any]) -> dict[st
     return document
 
 
-def tiny_config(data: Path, base: Path, **sections: dict[str, Any]) -> Config:
+def tiny_config(data: Path, base: Path, /, **sections: dict[str, Any]) -> Config:
     """See `tiny_document`."""
     return Config.model_validate(tiny_document(data, base, **sections))
 

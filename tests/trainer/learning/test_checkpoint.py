@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def _save(folder, step, value=0.0):
-    progress = Progress(step, {"logs/a.csv": 10 * step}, teacher_calls=100 * step)
+    progress = Progress(step, step - 1, {"logs/a.csv": 10 * step}, teacher_calls=100 * step)
     return save_checkpoint(folder, progress, {"model": {"w": torch.tensor([value])}})
 
 
@@ -25,7 +25,7 @@ def test_what_was_saved_comes_back(tmp_path):
     _save(tmp_path, 1, value=0.1)
     _save(tmp_path, 2, value=0.2)
     progress, tensors = load_latest(tmp_path, CPU)
-    assert progress == Progress(2, {"logs/a.csv": 20}, teacher_calls=200)
+    assert progress == Progress(2, 1, {"logs/a.csv": 20}, teacher_calls=200)
     assert torch.equal(tensors["model"]["w"], torch.tensor([0.2]))
 
 
@@ -53,7 +53,7 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path):
     """Here something that cannot be written."""
     _save(tmp_path, 1)
     with pytest.raises(AttributeError, match="pickle"):
-        save_checkpoint(tmp_path, Progress(1, {}, 0), {"model": lambda: None})
+        save_checkpoint(tmp_path, Progress(1, 0, {}, 0), {"model": lambda: None})
     assert load_latest(tmp_path, CPU)[1]["model"]["w"] == 0.0
 
 
