@@ -23,6 +23,8 @@ class Progress:
 
     step: int
     """Optimiser steps done."""
+    validated_step: int
+    """The last of them that was followed by a validation."""
     log_bytes: Mapping[str, int]
     """Length of every log file, by its path relative to the run's folder."""
     teacher_calls: int

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from trainer.config import Config, load_config
-from trainer.errors import TeacherError
+from trainer.errors import TrainerError
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
@@ -71,7 +71,13 @@ def train_new(
         report = report if accelerator.is_main_process else _silent
         folder = _shared_folder(accelerator, name, runs)
         report(f"run folder: {folder}")
-        with closing(prepare_run(config, folder, teacher, accelerator, recorded=replay)) as run:
+        try:
+            run = prepare_run(config, folder, teacher, accelerator, recorded=replay)
+        except TrainerError:
+            with suppress(OSError):  # The name stays free for the next try.
+                folder.rmdir()
+            raise
+        with closing(run):
             return _finish(run, report)
 
 
@@ -111,11 +117,7 @@ def _silent(_line: str) -> None:
 
 def _finish(run: Run, report: Report) -> Result:
     calls_before = _backend_calls(run)
-    try:
-        train(run, report)
-    except (TeacherError, KeyboardInterrupt):
-        report(f"saved; go on with: taco train --resume {run.folder}")
-        raise
+    train(run, report)
     run.accelerator.wait_for_everyone()
     wanted = run.folder / run.config.model.trained_model_output_dir_hf
     model_path = deployable_path(wanted, run.compressor.family)

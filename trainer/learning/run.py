@@ -52,12 +52,17 @@ class Run:
     """The lock being replayed."""
     total_steps: int
     finished_steps: int = 0
+    validated_steps: int = 0
+    """The last step that was followed by a validation."""
     teacher_calls: int = 0
     """(text, question) pairs asked in training, cached or not."""
 
-    def save(self, step: int) -> None:
-        """Write a checkpoint of the state after `step`."""
-        self.accelerator.wait_for_everyone()
+    def save(self) -> None:
+        """Write a checkpoint of the state after the last finished step.
+
+        Every process has the same state, so that the main one waits for no other, which may have
+        failed.
+        """
         if self.logs is None:
             return
         files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
@@ -65,7 +70,12 @@ class Run:
             self.lock.flush()
         save_checkpoint(
             self.folder / CHECKPOINTS,
-            Progress(step, measure_logs(self.folder, files), self.teacher_calls),
+            Progress(
+                self.finished_steps,
+                self.validated_steps,
+                measure_logs(self.folder, files),
+                self.teacher_calls,
+            ),
             {
                 "model": self.accelerator.unwrap_model(self.model).state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -79,8 +89,10 @@ class Run:
             if file:
                 file.close()
 
-    def is_validation_due(self, step: int) -> bool:
-        """Every `val_interval` steps, and after the last one."""
+    def owes_validation(self, step: int) -> bool:
+        """Every `val_interval` steps and after the last one, until it is done."""
+        if not self.val_examples or step <= self.validated_steps:
+            return False
         interval = self.config.evaluation.val_interval
         return step == self.total_steps or (interval > 0 and step % interval == 0)
 

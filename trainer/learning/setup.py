@@ -1,6 +1,7 @@
 """From a config to a run that is ready to train: new, resumed, or replayed."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from trainer.config import Config, resolved
-from trainer.errors import ReplayError
+from trainer.errors import CheckpointError, ReplayError, TrainerError
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs
@@ -24,6 +25,7 @@ from trainer.learning.run_folder import (
 )
 from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
 from trainer.policy.contexts import ContextFilter, Target
+from trainer.policy.saving import deployable_path
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
@@ -84,7 +86,11 @@ def prepare_run(
         length_tokenizer=compressor.length_tokenizer.name,
     )
     if recorded:
-        _check_same_inputs(recorded, description)
+        _check_same_inputs(description, recorded.header, recorded.path, ReplayError)
+    if resume:
+        _check_same_inputs(description, read_description(folder), folder, CheckpointError)
+    # Refuses a name that the stock package would misread now, not when all is trained.
+    deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
     model, prepared_optimizer = accelerator.prepare(compressor.model, optimizer)
     run = Run(
         folder=folder,
@@ -181,17 +187,19 @@ def _context_filter(config: Config) -> ContextFilter | None:
     )
 
 
-def _check_same_inputs(recorded: Lock, description: dict[str, object]) -> None:
+def _check_same_inputs(
+    description: Mapping[str, object],
+    recorded: Mapping[str, object],
+    source: Path,
+    error: type[TrainerError],
+) -> None:
     for name, what in (
         ("data_digests", "the data is not the recorded one"),
         ("base_digest", "the model to start from is not the recorded one"),
         ("length_tokenizer", "lengths are counted with another tokenizer"),
     ):
-        if description[name] != recorded.header[name]:
-            raise ReplayError(
-                f"{recorded.path}: {what}: expected {recorded.header[name]}, "
-                f"got {description[name]}"
-            )
+        if description[name] != recorded.get(name):
+            raise error(f"{source}: {what}: expected {recorded.get(name)}, got {description[name]}")
 
 
 def _restore(run: Run) -> None:
@@ -200,6 +208,7 @@ def _restore(run: Run) -> None:
     run.optimizer.load_state_dict(tensors["optimizer"])
     run.scheduler.load_state_dict(tensors["scheduler"])
     run.finished_steps = progress.step
+    run.validated_steps = progress.validated_step
     run.teacher_calls = progress.teacher_calls
     if run.accelerator.is_main_process:
         cut_back_logs(run.folder, progress.log_bytes)

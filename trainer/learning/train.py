@@ -16,13 +16,14 @@ completions. Run it with
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from accelerate.utils import gather_object
 
-from trainer.errors import TrainerError
+from trainer.errors import ReplayError
 from trainer.learning import reinforce
 from trainer.learning.act import (
     PreparedExample,
@@ -81,29 +82,43 @@ def train(run: Run, report: Report = print) -> None:
     """
     with StopSignal() as stop:
         for batch in remaining_batches(run):
-            times = StepTimes()
-            try:
-                experience = gather_experience(run, batch, stop, times)
-            except (TrainerError, KeyboardInterrupt):
-                run.save(batch.step - 1)  # No weight has changed since that step.
-                raise
-            learn(run, batch, experience, times, report)
-            if run.is_validation_due(batch.step):
-                validate(run, batch, report)
-            if batch.step % run.config.logging.save_interval == 0 or stop.requested:
-                run.save(batch.step)
-            if stop.requested:
-                raise KeyboardInterrupt
+            if batch.step > run.finished_steps:
+                times = StepTimes()
+                with saved_on_failure(run, report):
+                    experience = gather_experience(run, batch, stop, times)
+                learn(run, batch, experience, times, report)
+            with saved_on_failure(run, report):
+                if run.owes_validation(batch.step):
+                    validate(run, batch, stop, report)
+                if stop.requested:
+                    raise KeyboardInterrupt
+            if batch.step % run.config.logging.save_interval == 0:
+                run.save()
+
+
+@contextmanager
+def saved_on_failure(run: Run, report: Report) -> Iterator[None]:
+    """Save what was learnt before whatever ends the run; no weight may change within the block."""
+    try:
+        yield
+    except ReplayError:
+        raise  # There is nothing to go on with: the run is another than its lock's.
+    except BaseException:
+        run.save()
+        report(f"saved; go on with: taco train --resume {run.folder}")
+        raise
 
 
 def remaining_batches(run: Run) -> Iterator[Batch]:
-    """Every batch after the last finished step, in order."""
+    """Every batch after the last finished step, in order; that step's too if it owes validation."""
     step = 0
     for epoch in range(1, run.config.hyperparams.epochs + 1):
         order = epoch_order(run.train_examples, run.config.run.seed, epoch)
         for examples in batches_of(order, run.config.hyperparams.train_batch_size):
             step += 1
-            if step > run.finished_steps:
+            if step > run.finished_steps or (
+                step == run.finished_steps and run.owes_validation(step)
+            ):
                 yield Batch(epoch, step, examples)
 
 
@@ -123,8 +138,8 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
     with times.phase("teacher"), stop.waiting():
         own = judge(run, "train", batch.step, sampled.texts) if mine else []
     rollouts = _in_order(gather_object(own), batch.examples)
-    check_failures(rollouts, config.teacher.max_failed_share)
     run.check_replay("train", batch.step, rollouts)
+    check_failures(rollouts, config.teacher.max_failed_share)
     return Experience(sampled, own, rollouts)
 
 
@@ -164,8 +179,9 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         run.optimizer.zero_grad()
         accelerator.backward(loss * accelerator.num_processes / max(valid, 1))
         norm = accelerator.clip_grad_norm_(run.model.parameters(), policy.max_grad_norm)
-        if valid > 0:  # Otherwise AdamW's momentum alone would move the weights.
-            run.optimizer.step()
+        if valid == 0:
+            run.optimizer.zero_grad()  # Otherwise AdamW's momentum alone would move the weights.
+        run.optimizer.step()
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
@@ -190,17 +206,17 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         report(console_line(batch.step, run.total_steps, metrics))
 
 
-def validate(run: Run, batch: Batch, report: Report) -> None:
+def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
     """Compress the validation examples as they would be deployed, and score them."""
-    if not run.val_examples:
-        return
     accelerator, step = run.accelerator, batch.step
     mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
     exact = run.config.evaluation.rate == "exact"
     texts = deploy_batch(_prepare(run, mine), run.compressor, run.segmenter, exact=exact)
-    own = judge(run, "val", step, texts)
+    with stop.waiting():
+        own = judge(run, "val", step, texts)
     rollouts = _in_order(gather_object(own), run.val_examples)
     run.check_replay("val", step, rollouts)
+    run.validated_steps = step
     run.record("val", step, rollouts)
     run.log_rewards("ValR", batch.epoch, step, rollouts)
     report(f"step {step}  validation reward {mean_reward(rollouts):.3f}")
