@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
-from cache.errors import StoreError, StoreReadOnly
+from cache.errors import StoreReadOnly
 from cache.filesystems import refuse_network, require_space
-from cache.locking import WriterLock
+from cache.opening import require_file, take_for_writing
 from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
-from cache.schema import create_or_migrate, require_current_schema
-from cache.sqlite_file import check_is_database, connect_reader
+from cache.schema import require_current_schema
+from cache.sqlite_file import connect_reader
 from cache.translation import translated
 from cache.writer import GroupWriter
 
@@ -67,7 +67,7 @@ class CompletionStore:
         with translated(path), ExitStack() as resources:
             refuse_network(path)
             if read_only:
-                _require_file(path)
+                require_file(path)
             writer = None if read_only else _open_for_writing(path, resources)
             reader = connect_reader(path)
             resources.callback(reader.close)
@@ -163,19 +163,9 @@ class CompletionStore:
         return self._writer
 
 
-def _require_file(path: Path) -> None:
-    if not path.exists():
-        raise StoreError(f"there is no store at {path}: record one first, or name another file")
-    check_is_database(path)
-
-
 def _open_for_writing(path: Path, resources: ExitStack) -> GroupWriter:
     """Take the lock, then the file; `resources` lets go of both in the opposite order."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists():
-        check_is_database(path)
-    resources.callback(WriterLock.acquire(path).release)
-    create_or_migrate(path)
+    resources.callback(take_for_writing(path).release)
     writer = GroupWriter(path)
     resources.callback(writer.close)
     return writer
