@@ -10,7 +10,7 @@ from torch import Tensor
 from trainer.policy.compressor import PromptCompressorReinforce, piece_keep_probs
 from trainer.policy.words import Chunk
 
-LABEL_SMOOTHING = 0.1
+LABEL_SMOOTHING = 0.2
 """Without it the policy saturates, and REINFORCE has nothing left to explore."""
 
 
