@@ -8,6 +8,7 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer
 
 from trainer.policy.families import BERT
+from trainer.policy.isolation import quiet_transformers
 from trainer.policy.saving import deployable_path, replaced_at_once, write_model
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -56,7 +57,7 @@ def make_fresh_compressor(
         torch.manual_seed(seed)
         model = BertForTokenClassification(config)
     target = deployable_path(folder, BERT)
-    with replaced_at_once(target) as draft:
+    with replaced_at_once(target) as draft, quiet_transformers():
         write_model(model, tokenizer, draft)
     return target
 
