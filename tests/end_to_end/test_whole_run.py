@@ -137,7 +137,7 @@ def test_calls_are_counted_and_wrong_lengths_never_reach_the_teacher(run, finish
         assert len(rollout["completions"]) == 2 * asked
         assert asked or rollout["reward"] == -0.1
     assert finished.teacher_calls == sum(len(rollout["completions"]) for rollout in training)
-    assert 0 < finished.backend_calls <= sum(len(rollout["completions"]) for rollout in rollouts)
+    assert finished.backend_calls <= sum(len(rollout["completions"]) for rollout in rollouts)
 
 
 def test_the_metrics_agree_with_the_rollouts(run):

@@ -1,0 +1,130 @@
+"""The same run again, from its lock file and the store alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from taco.own_service import own_service
+from tests.tiny_runs import make_tiny_compressor, write_meetings
+from trainer.config import Config
+from trainer.errors import ReplayError
+from trainer.learning.launch import train_new
+from trainer.learning.lockfile import Lock
+
+
+@pytest.fixture(scope="module")
+def recorded(config, tmp_path_factory):
+    """A run and the store that it filled."""
+    folder = tmp_path_factory.mktemp("recorded")
+    store = folder / "completions.sqlite"
+    with own_service(store=store) as url:
+        result = train_new(
+            config, "trial", teacher_url=url, runs=folder / "runs", report=lambda _: None
+        )
+    return result, store
+
+
+@pytest.fixture(scope="module")
+def replay_url(recorded):
+    """A service over that store, with no backend."""
+    with own_service(mode="replay", store=recorded[1]) as url:
+        yield url
+
+
+@pytest.fixture
+def replay(recorded, replay_url, document, tmp_path):
+    """Replay the recorded run with changed sections; the result."""
+
+    def replay(url=replay_url, **sections):
+        config = Config.model_validate(document(**sections))
+        lock = Lock(Path(recorded[0].lock))
+        return train_new(
+            config,
+            "replay",
+            teacher_url=url,
+            runs=tmp_path / "runs",
+            replay=lock,
+            report=lambda _: None,
+        )
+
+    return replay
+
+
+def test_a_replay_costs_nothing_and_gives_the_same_weights(recorded, replay):
+    """Bit for bit, and the same lock; the first run asked the backend, the replay did not."""
+    first, again = recorded[0], replay()
+    assert first.backend_calls > 0
+    assert again.backend_calls == 0
+    assert again.weights_digest == first.weights_digest
+    assert again.lock_root == first.lock_root
+    assert again.teacher_calls == first.teacher_calls
+    ours, theirs = (Path(run.model_path, "model.safetensors") for run in (first, again))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_replay_against_a_recording_service_asks_no_model_either(replay, tmp_path):
+    """It has an empty store and would gladly ask: the first text departs from the lock."""
+    store = tmp_path / "empty.sqlite"
+    said = r"first divergence at train step 1, example '\d+', sample 0: the completions differ"
+    with own_service(store=store) as url, pytest.raises(ReplayError, match=said):
+        replay(url)
+
+
+def test_another_base_is_refused_before_training(replay, meetings, tmp_path):
+    """Nothing is asked and no folder is left."""
+    other = make_tiny_compressor(tmp_path / "other", meetings, seed=1)
+    with pytest.raises(ReplayError, match="the model to start from is not the recorded one"):
+        replay(model={"model_load_path": str(other)})
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("key", ["train_file_path", "val_file_path"])
+def test_other_data_is_refused_before_training(replay, tmp_path, key):
+    """Training or validation."""
+    other = write_meetings(tmp_path / "other.json", 12, seed=3)
+    with pytest.raises(ReplayError, match="the data is not the recorded one"):
+        replay(data={key: str(other)})
+
+
+def test_data_that_was_only_formatted_anew_is_the_same(replay, recorded, meetings, tmp_path):
+    """A digest is of what the file says."""
+    copy = tmp_path / "copy.json"
+    copy.write_text(json.dumps(json.loads(meetings.read_text()), indent=8))
+    result = replay(data={"train_file_path": str(copy)})
+    assert result.lock_root == recorded[0].lock_root
+
+
+def test_another_length_tokenizer_is_refused_before_training(replay, base):
+    """It decides budgets, lengths and the deployed cut."""
+    with pytest.raises(ReplayError, match="lengths are counted with another tokenizer: expected p"):
+        replay(policy={"length_tokenizer": str(base / "tokenizer.json")})
+
+
+def test_a_changed_lock_is_refused(recorded, tmp_path):
+    """Here one outcome."""
+    changed = tmp_path / "run.lock"
+    shutil.copy(recorded[0].lock, changed)
+    text = changed.read_text()
+    changed.write_text(text.replace('"outcome":"scored"', '"outcome":"failed"', 1))
+    with pytest.raises(ReplayError, match="changed or damaged"):
+        Lock(changed)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"hyperparams": {"policy_lr": 2e-3}}, r"train step 2, .*the keep mask differs"),
+        ({"run": {"seed": 1}}, r"has no rollout at train step 1|step 1, .*the keep mask differs"),
+        ({"reward": {"compression_tolerance": 0.02}}, r"step 1, .*the length case differs"),
+        ({"hyperparams": {"train_batch_size": 4}}, r"has no rollout at train step 1"),
+        ({"task": {"max_tokens": 31}}, r"step 1, .*the completions differ"),
+        ({"hyperparams": {"epochs": 3}}, r"train step \d"),
+        ({"evaluation": {"val_interval": 2}}, r"has no rollout at val step 2"),
+    ],
+)
+def test_a_run_that_departs_is_stopped_where_it_does(replay, sections, said):
+    """By step, example and sample, with what differs."""
+    with pytest.raises(ReplayError, match=said):
+        replay(**sections)
