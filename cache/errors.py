@@ -2,6 +2,9 @@
 
 CacheError
 ├── CanonicalError             a value has no canonical JSON, or a text is no strict JSON
+├── ExportError                an export cannot be read or written, is cut short, or was changed
+├── ConflictError              two stores answer differently, and that was to be an error
+├── LockFileError              a run's lock file cannot be read
 └── StoreError                 the store cannot do what was asked
     ├── StoreLocked            another process writes to it
     ├── StoreUnwritable        it can be read, but nothing can be added
@@ -22,6 +25,18 @@ class CacheError(Exception):
 
 class CanonicalError(CacheError, ValueError):
     """A value that canonical JSON cannot carry exactly, or a text that is no strict JSON."""
+
+
+class ExportError(CacheError):
+    """An export cannot be read or written, is cut short, or was changed."""
+
+
+class ConflictError(CacheError):
+    """Two stores answer the same request differently, and that was to be an error."""
+
+
+class LockFileError(CacheError):
+    """A run's lock file cannot be read."""
 
 
 class StoreError(CacheError):

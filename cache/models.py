@@ -92,3 +92,43 @@ refusals = Table(
     Column("created_at", Float, nullable=False),
     UniqueConstraint("key", "content_digest"),
 )
+
+# Who asks, as the client calls itself; '' stands for all that does not say.
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("started_at", Float, nullable=False),
+    Column("last_used_at", Float, nullable=False),
+)
+
+# Which run was served which key at which step. No foreign key on `key`: that a run needed an entry
+# stays known when the entry is gone.
+run_uses = Table(
+    "run_uses",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("run_id", _ID, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("key", _HASH, nullable=False, index=True),
+    Column("step", BigInteger),  # NULL: the client did not say.
+    Column("served", String(16), nullable=False),  # hit, miss or collapsed
+    Column("uses", BigInteger, nullable=False),  # Times; one step may use a key several times.
+)
+
+# What answers cost (miss), and what they would have cost (hit, collapsed), summed as they are used.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("run_id", _ID, ForeignKey("runs.id"), nullable=False),
+    Column("teacher_id", _ID, ForeignKey("teachers.id"), nullable=False),
+    Column("served", String(16), nullable=False),
+    Column("currency", String(16), nullable=False),  # '': there were no prices.
+    Column("answers", BigInteger, nullable=False),
+    Column("unmetered", BigInteger, nullable=False),  # Of these, without token counts.
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("money", Float, nullable=False),  # At the prices of the day.
+    UniqueConstraint("run_id", "teacher_id", "served", "currency"),
+)

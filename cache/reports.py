@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import Connection, Select, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
 from cache.entries import StoreStats, TeacherIdentity
@@ -32,12 +32,21 @@ def store_stats(path: Path) -> StoreStats:
 def registered_teachers(path: Path) -> list[TeacherIdentity]:
     """The teachers that the store at `path` knows, the one registered last at the end."""
     with _connected(path) as connection:
-        rows = connection.execute(select(teachers).order_by(teachers.c.registered_at)).all()
+        return read_teachers(connection)
+
+
+def read_teachers(
+    connection: Connection, ids: Select[tuple[int]] | None = None
+) -> list[TeacherIdentity]:
+    """The teachers with these row numbers (None: all), the one registered last at the end."""
+    query = select(teachers).order_by(teachers.c.registered_at, teachers.c.digest)
+    if ids is not None:
+        query = query.where(teachers.c.id.in_(ids))
     return [
         TeacherIdentity(
             row.digest, row.name, row.backend, json.loads(row.definition), row.registered_at
         )
-        for row in rows
+        for row in connection.execute(query)
     ]
 
 

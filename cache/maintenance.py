@@ -1,0 +1,136 @@
+"""How commands reach a store: one snapshot to read, or one transaction to write.
+
+A command that writes takes the writer's lock, so it is refused while a service holds the store.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from cache.errors import StoreLocked
+from cache.filesystems import refuse_network, require_space
+from cache.opening import require_file, take_for_writing
+from cache.schema import require_current_schema
+from cache.sqlite_file import connect_reader, connect_writer, wal_bytes
+from cache.translation import translated
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then with how much is done and how much there is in all."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """The store at `path` as of one moment, whatever is written meanwhile.
+
+    Text that is no UTF-8 comes back with surrogates in place of the bad bytes, which no hash
+    accepts: a damaged row can be read, and named.
+
+    Raises:
+        StoreError: see the tree in `cache.errors`.
+    """
+    path = path.expanduser().absolute()
+    with ExitStack() as resources:
+        with translated(path):
+            refuse_network(path)
+            require_file(path)
+            driver = resources.enter_context(closing(connect_reader(path)))
+            require_current_schema(driver, path)
+        driver.text_factory = _decode
+        connection = resources.enter_context(_connected(driver, path))
+        connection.exec_driver_sql("BEGIN")
+        # SQLite takes the snapshot at the first read, not at BEGIN.
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
+        yield connection
+
+
+@contextmanager
+def writing(path: Path, *, create: bool = False, erase: bool = False) -> Iterator[Connection]:
+    """One transaction on the store at `path`: committed at the end, or nothing of it on an error.
+
+    Args:
+        path: The store.
+        create: Make the store where there is none.
+        erase: What is deleted, now or earlier, leaves no bytes in the file or its log. Rewrites
+            the file, and so needs as much room again.
+
+    Raises:
+        StoreLocked: a service or another command holds the store; the message says which. With
+            `erase`, also when readers keep old pages alive (the transaction is committed then).
+        StoreError: see the tree in `cache.errors`.
+    """
+    path = path.expanduser().absolute()
+    with ExitStack() as resources:
+        with translated(path):
+            refuse_network(path)
+            if not create:
+                require_file(path)
+            resources.callback(take_for_writing(path).release)
+            if erase:
+                require_space(path.parent, 2 * (path.stat().st_size + wal_bytes(path)))
+            driver = resources.enter_context(closing(connect_writer(path)))
+        with _connected(driver, path) as connection:
+            connection.exec_driver_sql(f"PRAGMA secure_delete = {erase:d}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+            if erase:
+                _erase(connection, path)
+
+
+def log_command(path: Path, command: str, details: Mapping[str, Any]) -> None:
+    """Note beside the store what a command is about to commit: `<store>.log`, JSON lines.
+
+    A removal that cannot be noted must fail, so call it last within `writing`.
+
+    Raises:
+        StoreError: the log cannot be written.
+    """
+    path = path.expanduser().absolute()
+    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "pid": os.getpid(), "command": command}
+    log = path.with_name(path.name + ".log")
+    with translated(log):
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(json.dumps({**entry, **details}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _connected(driver: sqlite3.Connection, path: Path) -> Iterator[Connection]:
+    """`driver` for SQLAlchemy, its errors translated; errors of the caller's pass as they are."""
+    engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        with translated(path):
+            raise error.orig or error from error
+
+
+def _erase(connection: Connection, path: Path) -> None:
+    """Rewrite the file without its free space, and empty its log."""
+    connection.exec_driver_sql("VACUUM")
+    busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    if busy:
+        raise StoreLocked(
+            f"{path}: the entries are gone, but other processes still read the store, and until "
+            "then old pages stay in its log: stop them, then give the same command again"
+        )
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
