@@ -1,0 +1,122 @@
+"""Two processes on one machine do what one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests.tiny_runs import phases, rows_of
+from trainer.config import Config
+from trainer.learning.launch import train_new
+
+# Eleven examples, then one: in the second step a process is left without any.
+UNEVEN = {"train_batch_size": 11, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def one(document, teacher_url, tmp_path_factory):
+    """The run of one process."""
+    runs = tmp_path_factory.mktemp("one") / "runs"
+    config = Config.model_validate(document(hyperparams=UNEVEN))
+    return train_new(config, "config", teacher_url=teacher_url, runs=runs, report=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def two(document, teacher_url, tmp_path_factory):
+    """The folder of the run of two processes, started as a user would, and what they said."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "config.yaml").write_text(yaml.safe_dump(document(hyperparams=UNEVEN)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = Path(sys.executable).with_name("accelerate")
+    command = [str(launcher), "launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--main_process_port", str(port), "-m", "trainer"]
+    done = subprocess.run(
+        [*command, "config.yaml", "logging.log_interval=1"],
+        cwd=folder,
+        env={**os.environ, "TACO_TEACHER_URL": teacher_url, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "runs/config", done.stdout
+
+
+def _step(folder, step):
+    rollouts = map(json.loads, (Path(folder) / "logs/rollouts.jsonl").read_text().splitlines())
+    return [
+        {**rollout, "served": None}
+        for rollout in rollouts
+        if (rollout["phase"], rollout["step"]) == ("train", step)
+    ]
+
+
+def _leaves(folder, step):
+    leaves = map(json.loads, (Path(folder) / "run.lock").read_text().splitlines()[1:-1])
+    return [leaf for leaf in leaves if (leaf["phase"], leaf["step"]) == ("train", step)]
+
+
+def _metrics(folder):
+    return [
+        json.loads(line) for line in (Path(folder) / "logs/metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def test_masks_and_rewards_of_the_first_step_are_the_same(one, two):
+    """Every rollout, in the same order, from both processes."""
+    folder, _ = two
+    assert _step(folder, 1) == _step(one.folder, 1)
+    assert _leaves(folder, 1) == _leaves(one.folder, 1)
+    assert len(_leaves(folder, 1)) == 33
+
+
+def test_the_gradient_is_the_same(one, two):
+    """The sum over both, divided once by the number of all valid rollouts."""
+    ours, theirs = _metrics(two[0])[0], _metrics(one.folder)[0]
+    for key in ("loss/policy", "loss/grad_norm"):
+        assert ours[key] == pytest.approx(theirs[key], rel=1e-4, abs=1e-6)
+    assert ours["loss/lr"] == theirs["loss/lr"]
+
+
+def test_no_example_is_repeated_or_lost(one, two):
+    """Also in the step in which one process has none; the schedule takes one step an update."""
+    folder, _ = two
+    trained = [rollout["example"] for step in (1, 2) for rollout in _step(folder, step)]
+    assert sorted(trained) == sorted([str(number) for number in range(12)] * 3)
+    rates = [row[4] for row in rows_of(folder / "logs/reinforce_logs_updated.csv")]
+    assert rates == [row[4] for row in rows_of(Path(one.folder, "logs/reinforce_logs_updated.csv"))]
+
+
+def test_one_process_writes_for_all(one, two):
+    """Each row, line and word once, validation included."""
+    folder, said = two
+    assert phases(rows_of(folder / "logs/reinforce_logs_updated.csv")) == [
+        ("Train", 1),
+        ("Train", 2),
+    ]
+    rewards = phases(rows_of(folder / "logs/rewards_logs_updated.csv"))
+    assert rewards == [("TrainR", 1), ("TrainR", 2), ("ValR", 2)]
+    assert said.count("run folder:") == said.count("step 1/2") == said.count("lock: ") == 1
+    result = json.loads((folder / "result.json").read_text())
+    assert result["teacher_calls"] == one.teacher_calls
+    assert [path.name for path in folder.parent.iterdir()] == ["config"]
+
+
+def test_the_weights_are_the_same_but_for_rounding(one, two):
+    """Two steps at a rate of 1e-3 lie a thousandth of that apart."""
+    result = json.loads((two[0] / "result.json").read_text())
+    ours, theirs = (
+        load_file(Path(path, "model.safetensors"))
+        for path in (two[0].parent.parent / result["model_path"], one.model_path)
+    )
+    assert ours.keys() == theirs.keys()
+    distance = sum(((ours[name] - theirs[name]) ** 2).sum() for name in ours) ** 0.5
+    assert distance / sum((tensor**2).sum() for tensor in theirs.values()) ** 0.5 < 1e-4
