@@ -29,6 +29,9 @@ from cache import (
     schema,
 )
 
+_THIS = schema.SCHEMA_VERSION
+_NEXT = f"{int(_THIS) + 1:04}"
+
 
 @pytest.fixture
 def filled(path, teacher, make_entry):
@@ -148,7 +151,7 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(filled, read_only):
     with closing(sqlite3.connect(filled)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0999'")
     before = filled.read_bytes()
-    with pytest.raises(SchemaTooNew, match=r"schema 0999.*knows 0001.*upgrade"):
+    with pytest.raises(SchemaTooNew, match=f"schema 0999.*knows {_THIS}.*upgrade"):
         CompletionStore.open(filled, read_only=read_only)
     assert filled.read_bytes() == before
 
@@ -229,12 +232,12 @@ def _alembic_config():
     return config
 
 
-_NEXT = """
+_NEXT_MIGRATION = """
 from alembic import op
 from sqlalchemy import Column, Text
 
-revision = "0002"
-down_revision = "0001"
+revision = "{next}"
+down_revision = "{this}"
 
 
 def upgrade():
@@ -250,9 +253,10 @@ def next_version(tmp_path, monkeypatch):
     def install(then="pass"):
         folder = tmp_path / "migrations"
         shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "v0002_note.py").write_text(_NEXT.format(then=then))
+        code = _NEXT_MIGRATION.format(this=_THIS, next=_NEXT, then=then)
+        (folder / "versions" / f"v{_NEXT}_note.py").write_text(code)
         monkeypatch.setattr(migrations, "FOLDER", folder)
-        monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", _NEXT)
 
     return install
 
@@ -266,11 +270,11 @@ def test_an_older_store_is_backed_up_and_migrated(filled, next_version, make_ent
     with closing(sqlite3.connect(filled)) as connection:
         assert connection.execute("SELECT count(note), count(*) FROM teachers").fetchone() == (0, 1)
 
-    backup = filled.with_name("completions.sqlite.before-0001-was-migrated")
+    backup = filled.with_name(f"completions.sqlite.before-{_THIS}-was-migrated")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with closing(sqlite3.connect(backup)) as connection:
         assert connection.execute("SELECT count(*) FROM completions").fetchone() == (500,)
-        assert connection.execute("SELECT * FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT * FROM alembic_version").fetchone() == (_THIS,)
 
 
 def test_a_migration_that_fails_changes_nothing(filled, next_version):
@@ -279,7 +283,7 @@ def test_a_migration_that_fails_changes_nothing(filled, next_version):
     with pytest.raises(ValueError, match="no"):
         CompletionStore.open(filled)
     with closing(sqlite3.connect(filled)) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT * FROM alembic_version").fetchone() == (_THIS,)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(teachers)")]
     assert "note" not in columns
 
@@ -293,13 +297,15 @@ def test_a_migration_without_room_for_the_backup_is_refused(filled, small_disk, 
     with pytest.raises(StoreFull, match="make room"):
         CompletionStore.open(moved)
     with closing(sqlite3.connect(moved)) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT * FROM alembic_version").fetchone() == (_THIS,)
 
 
 def test_an_older_store_cannot_be_read_before_it_is_migrated(filled, next_version):
     """A reader changes nothing; the message says how the store is brought up to date."""
     next_version()
-    with pytest.raises(StoreError, match=r"schema 0001.*reads 0002.*open it once for writing"):
+    with pytest.raises(
+        StoreError, match=f"schema {_THIS}.*reads {_NEXT}.*open it once for writing"
+    ):
         CompletionStore.open(filled, read_only=True)
 
 
