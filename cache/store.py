@@ -4,13 +4,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
@@ -21,6 +21,11 @@ from cache.schema import require_current_schema
 from cache.sqlite_file import connect_reader
 from cache.translation import translated
 from cache.writer import GroupWriter
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 # Below this much room no new answers are bought, so that those under way still find a place.
 _RESERVE_BYTES = 8 << 20
@@ -140,6 +145,20 @@ class CompletionStore:
 
         with translated(self.path):
             return store_stats(self.path)
+
+    def query(self, ask: Callable[["Connection"], T]) -> T:
+        """What `ask` finds out, with all of the store as of one moment.
+
+        For reports, of which `cache.explaining` and `cache.ledger` are examples: it takes a
+        connection of its own, so that look-ups go on meanwhile.
+
+        Raises:
+            StoreDamaged: a page that the query needs is damaged.
+        """
+        from cache.maintenance import reading
+
+        with reading(self.path) as connection:
+            return ask(connection)
 
     def close(self) -> None:
         """Finish what was submitted, then let go of the file. A second call does nothing."""
