@@ -33,12 +33,14 @@ class Record:
         return self.completion or self.refusals[0]
 
     @property
-    def answers(self) -> Iterator[StoredEntry]:
-        """Every answer, the served completion first."""
-        if self.completion:
-            yield self.completion
-        yield from self.alternates
-        yield from self.refusals
+    def completed(self) -> tuple[StoredEntry, ...]:
+        """Every completion, the served one first."""
+        return (*((self.completion,) if self.completion else ()), *self.alternates)
+
+    @property
+    def answers(self) -> tuple[StoredEntry, ...]:
+        """Every completion, then every refusal."""
+        return self.completed + self.refusals
 
 
 def count_records(connection: Connection, selection: Selection = EVERYTHING) -> int:
