@@ -1,17 +1,18 @@
 """The statements that the store runs, and how entries become rows and rows entries.
 
-Written by hand for the driver: an ORM costs several times what SQLite itself does.
+Written by hand, in the SQL that SQLite and PostgreSQL share: an ORM costs several times what the
+database itself does.
 """
 
 import hashlib
 import json
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from cache.canonical import JSON, canonical_json
+from cache.database import Connection
 from cache.entries import (
     Completion,
     NewEntry,
@@ -59,9 +60,7 @@ WHERE id = (SELECT min(id) FROM refusals WHERE key = wanted_key)
 _KEYS_A_QUERY = 900  # SQLite before 3.32 binds at most 999 values.
 
 
-def select_served(
-    connection: sqlite3.Connection, keys: Sequence[bytes]
-) -> dict[bytes, StoredEntry]:
+def select_served(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
     """What the store serves for each of `keys` that it knows; one query for up to 900 keys."""
     rows: list[_Row] = []
     for start in range(0, len(keys), _KEYS_A_QUERY):
@@ -71,9 +70,7 @@ def select_served(
     return {row[1]: _stored_entry(*row) for row in rows}
 
 
-def insert_entries(
-    connection: sqlite3.Connection, entries: Sequence[NewEntry]
-) -> list[StoredEntry]:
+def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[StoredEntry]:
     """Add `entries`, and return what the store now serves for each of them, in order.
 
     The first completion of a key is its answer for good; one that differs from it is kept beside
@@ -111,7 +108,7 @@ def insert_entries(
     return [served[each.key] for each in fresh]
 
 
-def insert_teacher(connection: sqlite3.Connection, identity: TeacherIdentity) -> None:
+def insert_teacher(connection: Connection, identity: TeacherIdentity) -> None:
     """Add a teacher, or note that a known one is in use again."""
     definition = canonical_json(dict(identity.definition)).decode()
     connection.execute(
@@ -120,13 +117,13 @@ def insert_teacher(connection: sqlite3.Connection, identity: TeacherIdentity) ->
     )
 
 
-def write_and_remove(connection: sqlite3.Connection, size: int = 1 << 16) -> None:
+def write_and_remove(connection: Connection, size: int = 1 << 16) -> None:
     """Write `size` bytes and take them back in the same transaction, to see whether it commits."""
-    connection.execute(_INSERT_TEACHER, ("probe", "", "", bytes(size), 0.0))
+    connection.execute(_INSERT_TEACHER, ("probe", "", "", "x" * size, 0.0))
     connection.execute("DELETE FROM teachers WHERE digest = 'probe'")
 
 
-def _teacher_ids(connection: sqlite3.Connection, digests: set[str]) -> dict[str, int]:
+def _teacher_ids(connection: Connection, digests: set[str]) -> dict[str, int]:
     known = {}
     for digest in digests:
         row = connection.execute("SELECT id FROM teachers WHERE digest = ?", (digest,)).fetchone()

@@ -1,25 +1,19 @@
-"""The store: one file of completions, one process that writes it, any number that read it."""
+"""The store: completions by key, the same on every database."""
 
 import os
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from cache.database import Database
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
-from cache.filesystems import refuse_network, require_space
-from cache.opening import require_file, take_for_writing
 from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
-from cache.schema import require_current_schema
-from cache.sqlite_file import connect_reader
-from cache.translation import translated
+from cache.sqlite_database import SqliteDatabase
 from cache.writer import GroupWriter
 
 if TYPE_CHECKING:
@@ -27,8 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Below this much room no new answers are bought, so that those under way still find a place.
-_RESERVE_BYTES = 8 << 20
 _PROBE_INTERVAL_S = 1.0
 
 
@@ -44,18 +36,10 @@ class CompletionStore:
     What `commit` has released is on the disk: neither `kill -9` nor a power cut takes it back.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        reader: sqlite3.Connection,
-        writer: GroupWriter | None,
-        resources: ExitStack,
-    ) -> None:
-        self.path = path
-        self._reader = reader
-        self._reading = threading.Lock()
-        self._writer = writer
-        self._resources = resources
+    def __init__(self, database: Database, *, read_only: bool) -> None:
+        self.place = database.place
+        self._database = database
+        self._writer = None if read_only else GroupWriter(database.write)
         self._probed_at = -_PROBE_INTERVAL_S
 
     @classmethod
@@ -68,16 +52,7 @@ class CompletionStore:
         Raises:
             StoreError: see the tree in `cache.errors`; nothing was changed.
         """
-        path = path.expanduser().absolute()
-        with translated(path), ExitStack() as resources:
-            refuse_network(path)
-            if read_only:
-                require_file(path)
-            writer = None if read_only else _open_for_writing(path, resources)
-            reader = connect_reader(path)
-            resources.callback(reader.close)
-            require_current_schema(reader, path)
-            return cls(path, reader, writer, resources.pop_all())
+        return cls(SqliteDatabase.open(path, read_only=read_only), read_only=read_only)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
         """What the store serves for each of `keys` (32 bytes) that it knows, in one query.
@@ -87,8 +62,7 @@ class CompletionStore:
         Raises:
             StoreDamaged: a page that the query needs is damaged.
         """
-        with translated(self.path), self._reading:
-            return select_served(self._reader, keys)
+        return self._database.read(partial(select_served, keys=keys))
 
     def commit(self, entries: Sequence[NewEntry]) -> Future[list[StoredEntry]]:
         """Add `entries`, all or none; the result comes once they are safely on the disk.
@@ -115,7 +89,7 @@ class CompletionStore:
             StoreUnwritable: StoreFull or StoreReadOnly, where the cause is known.
         """
         writer = self._writing()
-        require_space(self.path.parent, _RESERVE_BYTES)
+        self._database.require_room()
         trouble = writer.trouble
         if trouble is None:
             return
@@ -134,17 +108,15 @@ class CompletionStore:
     def teachers(self) -> list[TeacherIdentity]:
         """The teachers of this store, the one registered last at the end."""
         # Imported here: SQLAlchemy takes longer to import than a store to open.
-        from cache.reports import registered_teachers
+        from cache.reports import read_teachers
 
-        with translated(self.path):
-            return registered_teachers(self.path)
+        return self.query(read_teachers)
 
     def stats(self) -> StoreStats:
         """How much the store holds. Counts every row: seconds for millions of them."""
-        from cache.reports import store_stats
+        from cache.reports import count_rows
 
-        with translated(self.path):
-            return store_stats(self.path)
+        return StoreStats(**self.query(count_rows), file_bytes=self._database.size_bytes())
 
     def query(self, ask: Callable[["Connection"], T]) -> T:
         """What `ask` finds out, with all of the store as of one moment.
@@ -155,15 +127,14 @@ class CompletionStore:
         Raises:
             StoreDamaged: a page that the query needs is damaged.
         """
-        from cache.maintenance import reading
-
-        with reading(self.path) as connection:
+        with self._database.snapshot() as connection:
             return ask(connection)
 
     def close(self) -> None:
-        """Finish what was submitted, then let go of the file. A second call does nothing."""
-        with self._reading:
-            self._resources.close()
+        """Finish what was submitted, then let go of the database. A second call does nothing."""
+        if self._writer:
+            self._writer.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -178,13 +149,5 @@ class CompletionStore:
 
     def _writing(self) -> GroupWriter:
         if self._writer is None:
-            raise StoreReadOnly(f"{self.path} was opened read-only; open it for writing to add")
+            raise StoreReadOnly(f"{self.place} was opened read-only; open it for writing to add")
         return self._writer
-
-
-def _open_for_writing(path: Path, resources: ExitStack) -> GroupWriter:
-    """Take the lock, then the file; `resources` lets go of both in the opposite order."""
-    resources.callback(take_for_writing(path).release)
-    writer = GroupWriter(path)
-    resources.callback(writer.close)
-    return writer

@@ -4,33 +4,33 @@ The thread commits at once when it is idle; what arrives during a commit is the 
 write is as fast as it can be, and under load one `fsync` pays for hundreds of writes.
 """
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
+from cache.database import Connection
 from cache.errors import StoreError, StoreUnwritable
-from cache.sqlite_file import connect_writer
-from cache.translation import translated
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[Connection], Any]
     future: Future[Any] = field(default_factory=Future)
 
 
 class GroupWriter:
-    """Runs pieces of work on the one connection that writes, many to a transaction."""
+    """Runs pieces of work, many to a transaction.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = connect_writer(path)
+    Args:
+        transact: Runs one function in a transaction of its own, and commits it.
+    """
+
+    def __init__(self, transact: Callable[[Callable[[Connection], list[Any]]], list[Any]]) -> None:
+        self._transact = transact
         self._wake = threading.Condition()
         self._waiting: list[_Job] = []
         self._closed = False
@@ -39,7 +39,7 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Run `work` in the next transaction; its result is released only after the commit.
 
         A piece of work that fails is undone alone: the others of its group are run again. So it
@@ -59,12 +59,11 @@ class GroupWriter:
         return job.future
 
     def close(self) -> None:
-        """Finish what was submitted, then stop the thread and close the connection."""
+        """Finish what was submitted, then stop the thread."""
         with self._wake:
             self._closed = True
             self._wake.notify()
         self._thread.join()
-        self._connection.close()
 
     def _run(self) -> None:
         while group := self._next_group():
@@ -79,7 +78,7 @@ class GroupWriter:
 
     def _finish(self, group: list[_Job]) -> None:
         try:
-            results = self._commit(group)
+            results = self._transact(lambda connection: [job.work(connection) for job in group])
         except Exception as error:
             self.trouble = error if isinstance(error, StoreUnwritable) else None
             if len(group) == 1 or self.trouble:
@@ -92,15 +91,3 @@ class GroupWriter:
             self.trouble = None
             for job, result in zip(group, results, strict=True):
                 job.future.set_result(result)
-
-    def _commit(self, group: list[_Job]) -> list[Any]:
-        with translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                results = [job.work(self._connection) for job in group]
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite may have rolled back by itself.
-                    self._connection.execute("ROLLBACK")
-                raise
-            return results

@@ -20,9 +20,9 @@ def _pragma(store, name):
 
 def _statements_of(store, action):
     statements = []
-    store._writer._connection.set_trace_callback(statements.append)
+    store._database._writer.set_trace_callback(statements.append)
     action()
-    store._writer._connection.set_trace_callback(None)
+    store._database._writer.set_trace_callback(None)
     return statements
 
 

@@ -63,7 +63,7 @@ def test_keys_that_are_not_stored_are_absent(store, make_entry):
 
 def test_a_batch_of_thousands_is_looked_up_and_committed(store, make_entry):
     """More keys than some builds of SQLite bind to one statement."""
-    for connection in (store._reader, store._writer._connection):
+    for connection in (store._database._reader, store._database._writer):
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
     entries = [make_entry(str(number), f"answer {number}") for number in range(2_000)]
     committed = store.commit(entries).result()
