@@ -8,7 +8,8 @@ from typing import Any
 from taco.demo import CONFIG
 from taco.own_service import own_service
 from taco.prepare import fill_references
-from trainer.config import Config, load_config, resolved
+from trainer.config import Config, resolved
+from trainer.config_file import load_config
 from trainer.learning.base import make_base
 from trainer.tasks.data import load_examples, write_records
 from trainer.tasks.meetings import Split, generate_meetings

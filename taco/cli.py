@@ -131,7 +131,8 @@ def stats(store: StoreOption = None) -> None:
     with CompletionStore.open(path, read_only=True) as opened:
         table = Table(title=str(path), show_header=False)
         for name, value in asdict(opened.stats()).items():
-            table.add_row(name.replace("_", " "), f"{value:,}")
+            figure = f"{value:,}" if isinstance(value, int) else str(value)
+            table.add_row(name.replace("_", " "), figure)
     Console().print(table)
 
 

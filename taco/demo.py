@@ -21,7 +21,8 @@ from rich.table import Table
 from taco.errors import UserError
 from taco.own_service import own_service
 from taco.prepare import fill_references
-from trainer.config import Config, load_config
+from trainer.config import Config
+from trainer.config_file import load_config
 from trainer.tasks.data import write_records
 from trainer.tasks.meetings import Split, generate_meetings
 

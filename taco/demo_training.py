@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from trainer.config import Config, load_config
+from trainer.config import Config
+from trainer.config_file import load_config
 from trainer.evaluation import rows
 from trainer.learning.base import make_base
 from trainer.learning.launch import Result, train_new

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from taco.errors import UserError
 from taco.train import teacher_for
-from trainer.config import Config, load_config
+from trainer.config import Config
+from trainer.config_file import load_config
 from trainer.rollouts.connection import connect
 from trainer.tasks.prepare import prepare
 

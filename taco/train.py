@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from taco.own_service import own_service
-from trainer.config import Config, load_config
+from trainer.config import Config
+from trainer.config_file import load_config, restored
 from trainer.rollouts.connection import find_teacher
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -41,7 +42,7 @@ def replay_run(lock_path: Path, store: Path | None) -> None:
     from trainer.learning.lockfile import Lock
 
     lock = Lock(lock_path)
-    config = Config.model_validate(lock.header["config"])
+    config = restored(lock.header.get("config"), lock_path)
     run_folder = lock_path.parent
     with _interruptible(), _replay_service(store) as url:
         launch.train_new(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tiny_models import MAKERS
 from tests.tiny_runs import make_tiny_compressor, phases, rows_of
-from trainer.config import load_config
+from trainer.config_file import load_config
 from trainer.learning.launch import train_new
 from trainer.policy.families import XLM_ROBERTA
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from teacher_service import load_settings
-from trainer.config import Config, load_config, resolved
+from trainer.config import Config, resolved
+from trainer.config_file import load_config
 from trainer.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -347,7 +348,7 @@ def test_a_bad_config_is_answered_without_torch():
     """Nor with anything else that is slow to import."""
     code = (
         "import sys\n"
-        "from trainer.config import load_config\n"
+        "from trainer.config_file import load_config\n"
         f"load_config(__import__('pathlib').Path({str(CONFIGS / 'demo.yaml')!r}))\n"
         "print(sorted({'torch', 'transformers', 'llmlingua', 'numpy'} & set(sys.modules)))"
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from trainer.config import Config, load_config
+from trainer.config import Config
+from trainer.config_file import load_config, restored
 from trainer.errors import TrainerError
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
+    DESCRIPTION,
     LOCK,
     RUNS,
     new_run_folder,
@@ -93,7 +95,7 @@ def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
 
 def recorded_config(folder: Path) -> Config:
     """The config of an earlier run."""
-    return Config.model_validate(read_description(folder)["config"])
+    return restored(read_description(folder)["config"], folder / DESCRIPTION)
 
 
 def main(arguments: Sequence[str]) -> Result:
