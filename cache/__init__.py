@@ -26,15 +26,19 @@ from cache.errors import (
     StoreFull,
     StoreLocked,
     StoreReadOnly,
+    StoreUnreachable,
     StoreUnwritable,
     UnsupportedFilesystem,
 )
 from cache.fingerprint import FINGERPRINT_VERSION, Fingerprint, fingerprint
 from cache.store import CompletionStore, default_store_path
+from cache.uses import Account, Amount, Use
 
 __all__ = [
     "FINGERPRINT_VERSION",
     "JSON",
+    "Account",
+    "Amount",
     "Answer",
     "CacheError",
     "CanonicalError",
@@ -53,10 +57,12 @@ __all__ = [
     "StoreLocked",
     "StoreReadOnly",
     "StoreStats",
+    "StoreUnreachable",
     "StoreUnwritable",
     "StoredEntry",
     "TeacherIdentity",
     "UnsupportedFilesystem",
+    "Use",
     "canonical_json",
     "content_digest",
     "default_store_path",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
 from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
 from cache.sqlite_database import SqliteDatabase
+from cache.uses import Account, Amount, Use, insert_uses
 from cache.writer import GroupWriter
 
 if TYPE_CHECKING:
@@ -104,6 +105,19 @@ class CompletionStore:
         A teacher that is known already becomes the most recent one.
         """
         self._writing().submit(partial(insert_teacher, identity=identity)).result()
+
+    def record_uses(
+        self, uses: Mapping[Use, int], amounts: Mapping[Account, Amount]
+    ) -> Future[None]:
+        """Note what runs used, each use with how often, and book what that cost or saved.
+
+        The future raises as that of `commit`.
+
+        Raises:
+            StoreReadOnly: the store was opened for reading.
+            StoreError: the store is closed.
+        """
+        return self._writing().submit(partial(insert_uses, uses=uses, amounts=amounts))
 
     def teachers(self) -> list[TeacherIdentity]:
         """The teachers of this store, the one registered last at the end."""
