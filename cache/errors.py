@@ -9,7 +9,8 @@ CacheError
     ├── StoreLocked            another process writes to it
     ├── StoreUnwritable        it can be read, but nothing can be added
     │   ├── StoreFull          no space left
-    │   └── StoreReadOnly      opened for reading, or the folder forbids writing
+    │   ├── StoreReadOnly      opened for reading, or the folder forbids writing
+    │   └── StoreUnreachable   the database server does not answer
     ├── StoreDamaged           not a database, or one with damaged pages
     ├── SchemaTooNew           written by a newer version of this program
     └── UnsupportedFilesystem  a network file system
@@ -57,6 +58,10 @@ class StoreFull(StoreUnwritable):
 
 class StoreReadOnly(StoreUnwritable):
     """The store was opened for reading, or its file or folder forbids writing."""
+
+
+class StoreUnreachable(StoreUnwritable):
+    """The database server does not answer; until it does, nothing can be read either."""
 
 
 class StoreDamaged(StoreError):
