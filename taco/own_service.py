@@ -62,7 +62,8 @@ def _start(
 def _environment(mode: str, store: Path | None) -> dict[str, str]:
     environment = {"TACO_SERVICE__PORT": "0", "TACO_SERVICE__MODE": mode}
     if store:
-        environment["TACO_SERVICE__STORE"] = str(store.absolute())
+        # In quotes, because the service reads its variables as YAML.
+        environment["TACO_SERVICE__STORE"] = json.dumps(str(store.absolute()))
     return environment
 
 
