@@ -99,12 +99,12 @@ def log_command(path: Path, command: str, details: Mapping[str, Any]) -> None:
         StoreError: the log cannot be written.
     """
     path = path.expanduser().absolute()
-    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "pid": os.getpid(), "command": command}
+    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command, **details}
     log = path.with_name(path.name + ".log")
     with translated(log):
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
-            file.write(json.dumps({**entry, **details}).encode() + b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

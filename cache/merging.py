@@ -75,8 +75,8 @@ def merge_stores(
         connections = [opened.enter_context(reading(source)) for source in sources]
         report = MergeReport()
         with writing(path, create=True) as target:
-            for connection in connections:
-                report.teachers_added += insert_teachers(target, read_teachers(connection))
+            named = [teacher for source in connections for teacher in read_teachers(source)]
+            report.teachers_added = insert_teachers(target, named)
             total = sum(count_records(connection) for connection in connections)
             streams = [
                 _sound(read_records(connection), source)

@@ -14,10 +14,14 @@ from cache.records import Record
 
 
 def insert_teachers(connection: Connection, identities: Sequence[TeacherIdentity]) -> int:
-    """Add the teachers that are not known yet; returns how many those are."""
+    """Add the teachers that are not known yet; returns how many those are.
+
+    Of several descriptions of one teacher the one registered last counts, in whatever order.
+    """
     known = set(connection.execute(select(teachers.c.digest)).scalars())
-    fresh = [identity for identity in identities if identity.digest not in known]
-    _insert(connection, teachers, map(_teacher_row, fresh))
+    ranked = sorted(identities, key=lambda each: (each.registered_at or 0.0, each.name))
+    fresh = {each.digest: each for each in ranked if each.digest not in known}
+    _insert(connection, teachers, map(_teacher_row, fresh.values()))
     return len(fresh)
 
 

@@ -1,0 +1,63 @@
+"""Promote: let an alternate be the answer, and keep the former answer as an alternate."""
+
+from pathlib import Path
+
+from sqlalchemy import delete, insert
+
+from cache.entries import StoredEntry
+from cache.errors import StoreError
+from cache.maintenance import log_command, writing
+from cache.models import alternates, completions
+from cache.record_rows import completion_row
+from cache.records import Record, records_of
+from cache.selection import find_key
+
+
+def promote_alternate(path: Path, key: str, digest: str) -> Record:
+    """Serve for `key` the alternate whose content digest is `digest`; logged beside the store.
+
+    Both may be the first hexadecimal digits, as long as they fit one only.
+
+    Returns:
+        The record as it is now.
+
+    Raises:
+        StoreError: there is no such key, or no such alternate; the message lists those there are.
+    """
+    with writing(path) as connection:
+        found = find_key(connection, key)
+        record = records_of(connection, [found])[found]
+        chosen = _pick(record, digest.lower())
+        former = record.completion
+        assert former, "a key with alternates has a completion"
+        for table in (completions, alternates):
+            connection.execute(
+                delete(table).where(
+                    table.c.key == found,
+                    table.c.content_digest.in_([chosen.content_digest, former.content_digest]),
+                )
+            )
+        connection.execute(insert(completions), completion_row(chosen))
+        connection.execute(insert(alternates), completion_row(former))
+        promoted = records_of(connection, [found])[found]
+        log_command(
+            path,
+            "promote",
+            {
+                "key": found.hex(),
+                "from": former.content_digest.hex(),
+                "to": chosen.content_digest.hex(),
+            },
+        )
+    return promoted
+
+
+def _pick(record: Record, digest: str) -> StoredEntry:
+    fitting = [each for each in record.alternates if each.content_digest.hex().startswith(digest)]
+    if len(fitting) == 1:
+        return fitting[0]
+    held = ", ".join(each.content_digest.hex() for each in record.alternates) or "none"
+    problem = "several alternates start" if fitting else "no alternate starts"
+    raise StoreError(
+        f"key {record.key.hex()}: {problem} with {digest!r}; its alternates are: {held}"
+    )
