@@ -31,6 +31,7 @@ from cache.errors import (
     UnsupportedFilesystem,
 )
 from cache.fingerprint import FINGERPRINT_VERSION, Fingerprint, fingerprint
+from cache.places import migrate, parse_place
 from cache.store import CompletionStore, default_store_path
 from cache.uses import Account, Amount, Use
 
@@ -67,5 +68,7 @@ __all__ = [
     "content_digest",
     "default_store_path",
     "fingerprint",
+    "migrate",
     "parse_json",
+    "parse_place",
 ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from cache.postgres.leases import Leases
+
 T = TypeVar("T")
 
 
@@ -62,6 +64,9 @@ class Database(Protocol):
 
     def size_bytes(self) -> int:
         """How much disk it takes."""
+
+    def leases(self, seconds: float) -> "Leases | None":
+        """Who may ask upstream for what; None where one process writes the database."""
 
     def close(self) -> None:
         """Let go of it. A second call does nothing."""

@@ -132,3 +132,14 @@ ledger = Table(
     Column("money", Float, nullable=False),  # At the prices of the day.
     UniqueConstraint("run_id", "teacher_id", "served", "currency"),
 )
+
+# Which service asks upstream for a key, where several share a PostgreSQL database; see
+# `cache.postgres.leases`. Empty on SQLite, which one process writes.
+leases = Table(
+    "leases",
+    metadata,
+    Column("token", _ID, primary_key=True),
+    Column("key", _HASH, nullable=False, unique=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", Float, nullable=False),  # By the database's clock.
+)

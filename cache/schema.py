@@ -9,7 +9,7 @@ from cache.errors import SchemaTooNew, StoreError
 from cache.filesystems import require_space
 from cache.sqlite_file import connect, wal_bytes
 
-SCHEMA_VERSION = "0002"  # The newest revision under migrations/.
+SCHEMA_VERSION = "0003"  # The newest revision under migrations/.
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> str | None:
@@ -25,12 +25,21 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> str | None:
     if "alembic_version" not in tables:
         raise StoreError(f"{path} is a database, but not a store of completions: name another file")
     (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    refuse_newer(version, path)
+    return str(version)
+
+
+def refuse_newer(version: str, place: Path | str) -> None:
+    """Refuse the schema of a newer version of this program.
+
+    Raises:
+        SchemaTooNew: with both versions.
+    """
     if version > SCHEMA_VERSION:
         raise SchemaTooNew(
-            f"{path} has schema {version}, this program knows {SCHEMA_VERSION}: "
+            f"{place} has schema {version}, this program knows {SCHEMA_VERSION}: "
             "upgrade taco-rewards, or name another store"
         )
-    return str(version)
 
 
 def require_current_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -91,6 +91,9 @@ class SqliteDatabase:
         """The file and its write-ahead log."""
         return self.place.stat().st_size + wal_bytes(self.place)
 
+    def leases(self, seconds: float) -> None:
+        """None: the writer's lock says who may ask."""
+
     def close(self) -> None:
         """Close both connections, then give the lock back."""
         with self._reading:

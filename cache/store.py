@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from cache.database import Database
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
+from cache.places import open_database
 from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
-from cache.sqlite_database import SqliteDatabase
 from cache.uses import Account, Amount, Use, insert_uses
 from cache.writer import GroupWriter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from cache.postgres.leases import Leases
 
 T = TypeVar("T")
 
@@ -44,16 +46,17 @@ class CompletionStore:
         self._probed_at = -_PROBE_INTERVAL_S
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open the store at `path`.
+    def open(cls, place: Path | str, *, read_only: bool = False) -> Self:
+        """Open the store at `place`: a file, or a database's URL (`postgresql://…`).
 
-        For writing: creates the file (mode 0600) and its folder where they are missing, brings an
-        older schema up to date after a backup, and holds the writer's lock until `close`.
+        A file, for writing: creates it (mode 0600) and its folder where they are missing, brings
+        an older schema up to date after a backup, and holds the writer's lock until `close`.
+        A database may be open in many places; only `cache.migrate` makes or changes its schema.
 
         Raises:
             StoreError: see the tree in `cache.errors`; nothing was changed.
         """
-        return cls(SqliteDatabase.open(path, read_only=read_only), read_only=read_only)
+        return cls(open_database(place, read_only=read_only), read_only=read_only)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
         """What the store serves for each of `keys` (32 bytes) that it knows, in one query.
@@ -143,6 +146,17 @@ class CompletionStore:
         """
         with self._database.snapshot() as connection:
             return ask(connection)
+
+    def leases(self, seconds: float) -> "Leases | None":
+        """Who may ask upstream for what, among the services that share this store.
+
+        Args:
+            seconds: How long a lease lasts unless it is renewed.
+
+        Returns:
+            None where one process writes the store, so that nobody else can ask.
+        """
+        return self._database.leases(seconds)
 
     def close(self) -> None:
         """Finish what was submitted, then let go of the database. A second call does nothing."""

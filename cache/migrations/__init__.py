@@ -17,9 +17,14 @@ def upgrade(path: Path) -> None:
     # The driver would leave the creation of tables outside the transaction.
     event.listen(engine, "begin", _begin)
     with engine.connect() as connection, connection.begin():
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-        command.upgrade(config, "head")
+        run_migrations(connection)
+
+
+def run_migrations(connection: Connection) -> None:
+    """Bring the database to the newest revision, in the transaction that is open."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    command.upgrade(config, "head")
 
 
 def _begin(connection: Connection) -> None:
