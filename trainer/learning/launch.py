@@ -1,7 +1,7 @@
 """A whole training run: connect, prepare, train, save the compressor, seal the lock."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from trainer.config import Config
-from trainer.config_file import load_config, restored
+from trainer.config_file import restored
 from trainer.errors import TrainerError
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
@@ -25,7 +25,7 @@ from trainer.learning.run_folder import (
 from trainer.learning.setup import make_accelerator, prepare_run
 from trainer.learning.train import train
 from trainer.policy.saving import deployable_path
-from trainer.rollouts.connection import connect, require_teacher
+from trainer.rollouts.connection import connect
 
 RESULT = "result.json"
 
@@ -96,14 +96,6 @@ def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
 def recorded_config(folder: Path) -> Config:
     """The config of an earlier run."""
     return restored(read_description(folder)["config"], folder / DESCRIPTION)
-
-
-def main(arguments: Sequence[str]) -> Result:
-    """`python -m trainer CONFIG [key=value ...]`: train against a service that is already there."""
-    path = Path(arguments[0])
-    config = load_config(path, arguments[1:])
-    name = config.run.name or path.stem
-    return train_new(config, name, teacher_url=require_teacher(config))
 
 
 def _shared_folder(accelerator: Accelerator, name: str, runs: Path) -> Path:
