@@ -11,7 +11,8 @@ from cache.entries import TeacherIdentity
 from cache.errors import ExportError
 from cache.export_lines import decode_header, decode_record, decode_trailer
 from cache.maintenance import Progress, no_progress, writing
-from cache.merging import MergeReport, OnConflict, add_records, require_agreement
+from cache.merging import MergeReport, add_records, require_agreement
+from cache.on_conflict import OnConflict
 from cache.record_rows import insert_teachers
 from cache.records import Record
 

@@ -6,7 +6,6 @@ Of several sources given at once the oldest completion wins, so their order does
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from heapq import merge as merge_sorted
 from itertools import groupby
 from pathlib import Path
@@ -18,20 +17,13 @@ from cache.entries import Refusal, StoredEntry
 from cache.errors import ConflictError, StoreDamaged, StoreError
 from cache.key_sets import pages
 from cache.maintenance import Progress, no_progress, reading, writing
+from cache.on_conflict import OnConflict
 from cache.record_rows import insert_records, insert_teachers
 from cache.records import Record, count_records, read_records, records_of
 from cache.reports import read_teachers
 
 _NAMED = 20
 """Conflicts that a report names; it counts them all."""
-
-
-class OnConflict(StrEnum):
-    """What to do with an answer that differs from the one the store serves."""
-
-    FAIL = "fail"  # Nothing at all is added.
-    KEEP = "keep"  # The store's answer stays, the other is dropped.
-    RECORD = "record"  # The store's answer stays, the other is kept beside it as an alternate.
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from taco.cache_commands import StoreOption, cache_app
 from taco.errors import UserError
 
 app = typer.Typer(
@@ -15,16 +15,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look into the store of completions.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the config, such as hyperparams.epochs=1", show_default=False),
-]
-StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="The store's file; default: $TACO_HOME/completions.sqlite"),
 ]
 TeacherOption = Annotated[
     Path | None,
@@ -102,7 +97,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Instead of the settings' host")] = None,
     port: Annotated[int | None, typer.Option(help="Instead of the settings' port")] = None,
-    mode: Annotated[str | None, typer.Option(help="record | replay")] = None,
+    mode: Annotated[str | None, typer.Option(help="record | replay | refresh | off")] = None,
     store: StoreOption = None,
 ) -> None:
     """Run the teacher service in the foreground."""
@@ -116,24 +111,6 @@ def serve(
     given = {"host": host, "port": port, "mode": mode, "store": store}
     overrides = {key: value for key, value in given.items() if value is not None}
     run_service(load_settings(config, overrides))
-
-
-@cache_app.command()
-def stats(store: StoreOption = None) -> None:
-    """Say what the store holds."""
-    from dataclasses import asdict
-
-    from rich.table import Table
-
-    from cache import CompletionStore, default_store_path
-
-    path = store or default_store_path()
-    with CompletionStore.open(path, read_only=True) as opened:
-        table = Table(title=str(path), show_header=False)
-        for name, value in asdict(opened.stats()).items():
-            figure = f"{value:,}" if isinstance(value, int) else str(value)
-            table.add_row(name.replace("_", " "), figure)
-    Console().print(table)
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ from cache import (
 )
 from cache.exporting import export_store
 from cache.importing import import_store
-from cache.merging import Conflict, MergeReport, OnConflict, merge_stores
+from cache.merging import Conflict, MergeReport, merge_stores
+from cache.on_conflict import OnConflict
 from cache.selection import Selection
 
 REFUSED = Refusal("content_filter", "No.")

@@ -1,0 +1,150 @@
+"""What the cache commands print: tables for people, and progress while they wait."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cache import StoredEntry
+    from cache.merging import MergeReport
+    from cache.records import Record
+    from cache.verifying import VerifyReport
+
+_INTERVAL_S = 0.1
+_SHOWN_CHARACTERS = 60
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while something long goes on; gone at the end.
+
+    Gives the callback that moves it: how much is done, and of how much.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, moved_at = bar.add_task(label, total=None), 0.0
+
+        def move(done: int, total: int) -> None:
+            nonlocal moved_at
+            now = time.monotonic()
+            if now - moved_at >= _INTERVAL_S:  # Rich takes longer to count than a row takes.
+                moved_at = now
+                bar.update(task, completed=done, total=total)
+
+        yield move
+
+
+def print_figures(title: str, figures: Mapping[str, Any]) -> None:
+    """One line for each figure, with its name as people write it."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    for name, value in figures.items():
+        shown = f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), escape(shown))
+    _print(table)
+
+
+def print_merge(title: str, report: "MergeReport") -> None:
+    """What came of an import or a merge, and the first conflicts by name."""
+    print_figures(
+        title,
+        {
+            "added": report.added,
+            "same": report.same,
+            "conflicts": report.conflicts,
+            "refusals superseded": report.refusals_superseded,
+            "teachers added": report.teachers_added,
+        },
+    )
+    if not report.named:
+        return
+    rows = [
+        [each.key.hex(), each.served.hex()[:12], each.other.hex()[:12]] for each in report.named
+    ]
+    _print_rows(
+        f"Conflicts ({len(rows)} of {report.conflicts:,})", ["key", "served", "other"], rows
+    )
+
+
+def print_verification(title: str, report: "VerifyReport") -> None:
+    """How many rows are sound, and the bad ones by name."""
+    print_figures(title, {"rows checked": report.rows, "bad": report.bad})
+    if report.named:
+        rows = [[each.table, each.row, each.problem] for each in report.named]
+        _print_rows(
+            f"Bad ({len(rows)} of {report.bad:,})", ["table", "key or digest", "problem"], rows
+        )
+
+
+def print_record(record: "Record") -> None:
+    """Everything about one key, texts in full."""
+    print_figures(
+        f"key {record.key.hex()}",
+        {
+            "teacher": record.teacher_digest,
+            "first asked": _when(record.created_at),
+            "compressed text": "-" if record.compressed_text is None else record.compressed_text,
+            "document": record.document,
+        },
+    )
+    rows = [[kind, *_described(entry, full=True)] for kind, entry in _answers(record)]
+    _print_rows(
+        "Answers", ["", "answer", "finish reason", "made", "latency", "content digest"], rows
+    )
+
+
+def print_records(title: str, records: Sequence["Record"]) -> None:
+    """One line for each answer of each record."""
+    rows = [
+        [record.key.hex(), kind, *_described(entry, full=False)[:3]]
+        for record in records
+        for kind, entry in _answers(record)
+    ]
+    _print_rows(title, ["key", "", "answer", "finish reason", "made"], rows)
+
+
+def _answers(record: "Record") -> Iterator[tuple[str, "StoredEntry"]]:
+    for entry in record.answers:
+        yield ("served" if entry == record.served else "kept"), entry
+
+
+def _described(entry: "StoredEntry", *, full: bool) -> list[str]:
+    from cache import Refusal
+
+    answer = entry.answer
+    if isinstance(answer, Refusal):
+        text, reason = answer.message, f"refused: {answer.reason}"
+    else:
+        text, reason = answer.text or f"{answer.extra}", answer.finish_reason
+    latency = "-" if answer.latency_ms is None else f"{answer.latency_ms:,.0f} ms"
+    shown = text if full or len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+    return [shown, reason, _when(entry.created_at), latency, entry.content_digest.hex()[:12]]
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*columns, title=escape(title), title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Fold nothing where the output is no terminal: programs read whole keys there."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
