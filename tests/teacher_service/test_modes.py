@@ -123,7 +123,7 @@ def test_a_full_store_serves_what_it_has_and_asks_for_nothing(start_hosted, upst
     """507 before the upstream is asked: an answer that cannot be kept is not paid for."""
     service = start_hosted()
     service.batch([{"text": "stored"}])
-    monkeypatch.setattr(cache.store, "_RESERVE_BYTES", 2**62)
+    monkeypatch.setattr(cache.sqlite_database, "_RESERVE_BYTES", 2**62)
     assert service.batch([{"text": "stored"}]).json()["data"][0]["cache"] == "hit"
     for reply in (service.chat("new"), service.batch([{"text": "stored"}, {"text": "new"}])):
         assert reply.status_code == 507
