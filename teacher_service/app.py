@@ -16,6 +16,7 @@ from teacher_service.replies import error_reply
 from teacher_service.routes import router
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
+from teacher_service.usage import UsageLog
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def open_teacher(settings: Settings) -> Teacher:
     _log.info(
         "teacher %s (%s), %s, store %s", identity.name, identity.digest[:12], settings.mode, path
     )
-    return Teacher(identity, store, backend, settings.max_in_flight)
+    usage = UsageLog(store, identity.digest, settings.prices) if backend else None
+    return Teacher(identity, store, backend, settings.max_in_flight, usage)
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

@@ -3,13 +3,16 @@
 Request directives are RFC 9111's, borrowed for POST; the answer's header is RFC 9211's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from teacher_service.errors import BadRequest
 
-Forward: TypeAlias = Literal["miss", "request", "stale"]
+Forward: TypeAlias = Literal["miss", "request", "stale", "bypass"]
 """RFC 9211's `fwd`: why the cache went upstream."""
+
+Mode: TypeAlias = Literal["record", "replay", "refresh", "off"]
+"""What the server allows of its cache, whatever a request asks."""
 
 _FLAGS = {"no-cache", "no-store", "only-if-cached"}
 
@@ -27,6 +30,9 @@ class CacheControl:
     max_age_s: int | None = None
     """Do not answer from the store with anything older."""
 
+    bypass: bool = False
+    """The server's cache is off; no request can say so."""
+
     def forward(self, created_at: float | None, now: float) -> Forward | None:
         """Why this request has to go upstream; None where the stored answer will do.
 
@@ -34,6 +40,8 @@ class CacheControl:
             created_at: When the stored answer was made; None where there is none.
             now: In seconds since the epoch, like `created_at`.
         """
+        if self.bypass:
+            return "bypass"
         if self.no_cache:
             return "request"
         if created_at is None:
@@ -55,6 +63,15 @@ def parse_cache_control(header: str | None) -> CacheControl:
     directives = {name.strip(): value.strip().strip('"') for name, _, value in pairs}
     flags = {name.replace("-", "_"): True for name in _FLAGS & directives.keys()}
     return CacheControl(**flags, max_age_s=_seconds(directives.get("max-age")))
+
+
+def under_ceiling(control: CacheControl, mode: Mode) -> CacheControl:
+    """What is left of a request's wishes under the server's mode."""
+    if mode == "refresh":
+        return replace(control, no_cache=True)
+    if mode == "off":
+        return replace(control, no_cache=True, no_store=True, bypass=True)
+    return control
 
 
 def _seconds(value: str | None) -> int | None:

@@ -12,7 +12,12 @@ from starlette.requests import ClientDisconnect
 
 from teacher_service import payloads
 from teacher_service.backends.base import Endpoint
-from teacher_service.cache_control import CacheControl, cache_status, parse_cache_control
+from teacher_service.cache_control import (
+    CacheControl,
+    cache_status,
+    parse_cache_control,
+    under_ceiling,
+)
 from teacher_service.errors import BadRequest, BodyTooLarge, ServiceError, UnknownModel
 from teacher_service.outcomes import Ask, Outcome, Pending
 from teacher_service.payloads import json_bytes
@@ -20,6 +25,7 @@ from teacher_service.replies import error_reply, json_reply
 from teacher_service.schemas import BatchRequest, ChatRequest, CompletionRequest, parse
 from teacher_service.service import Teacher
 from teacher_service.templates import PromptTemplate
+from teacher_service.usage import Caller, parse_caller
 
 
 class _Route(APIRoute):
@@ -61,7 +67,7 @@ async def batch_completions(request: Request) -> Response:
     _check_model(request, asked.model)
     teacher = _teacher(request)
     deadline = _deadline(request)
-    tickets = teacher.submit(_batch_asks(teacher, asked), _control(request))
+    tickets = teacher.submit(_batch_asks(teacher, asked), _control(request), _caller(request))
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_lines(teacher, tickets, deadline), media_type=NDJSON)
     outcomes = await teacher.settle(tickets, deadline)
@@ -87,7 +93,9 @@ async def model(request: Request, name: str) -> Response:
 @router.get("/v1/cache/stats")
 async def cache_stats(request: Request) -> Response:
     """Who the teacher is, what happened since the start, and what the store holds."""
-    return json_reply(_teacher(request).stats())
+    # Counting millions of rows takes seconds.
+    stats = await asyncio.to_thread(_teacher(request).stats)
+    return json_reply({"mode": request.app.state.settings.mode, **stats})
 
 
 @router.get("/livez")
@@ -120,7 +128,7 @@ async def _complete(
         for body in asked.bodies()
         for sample_index in range(asked.n or 1)
     ]
-    tickets = teacher.submit(asks, _control(request))
+    tickets = teacher.submit(asks, _control(request), _caller(request))
     outcomes = await teacher.settle(tickets, deadline)
     headers = {"Cache-Status": _cache_status(outcomes)}
     for outcome in outcomes:
@@ -174,7 +182,13 @@ def _check_model(request: Request, name: str) -> None:
 
 
 def _control(request: Request) -> CacheControl:
-    return parse_cache_control(request.headers.get("cache-control"))
+    asked = parse_cache_control(request.headers.get("cache-control"))
+    return under_ceiling(asked, request.app.state.settings.mode)
+
+
+def _caller(request: Request) -> Caller:
+    headers = request.headers
+    return parse_caller(headers.get("x-taco-run"), headers.get("x-taco-step"))
 
 
 def _deadline(request: Request) -> float | None:

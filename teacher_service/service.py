@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from cache import (
@@ -37,6 +38,7 @@ from teacher_service.outcomes import (
     outcome_of,
 )
 from teacher_service.single_flight import SingleFlight
+from teacher_service.usage import ANYONE, Caller, UsageLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Teacher:
         store: Where they are kept; closed with the teacher.
         backend: None replays: a miss is an error, whatever the client asks for.
         max_in_flight: Completions being made at one time.
+        usage: Notes who used what; None where nothing can be noted (replay).
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class Teacher:
         store: CompletionStore,
         backend: Backend | None,
         max_in_flight: int,
+        usage: UsageLog | None = None,
     ) -> None:
         self.identity = identity
         self.counters = Counters()
         self._store = store
         self._backend = backend
         self._max_in_flight = max_in_flight
+        self._usage = usage
         self._in_flight = 0
         self._flights: SingleFlight[Landing] = SingleFlight()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +100,9 @@ class Teacher:
         key = fingerprint(self.identity.digest, sent, sample_index)
         return Ask(UpstreamRequest(endpoint, sent), key, compressed_text)
 
-    def submit(self, asks: Sequence[Ask], control: CacheControl) -> list[Outcome | Pending]:
+    def submit(
+        self, asks: Sequence[Ask], control: CacheControl, caller: Caller = ANYONE
+    ) -> list[Outcome | Pending]:
         """Answer what is stored, join what is under way, and start what is left.
 
         One query for all, and no await: a batch of hits is answered in one go.
@@ -123,6 +130,8 @@ class Teacher:
         if leads:
             self._start(leads, control)
         self._count(tickets)
+        if self._usage:
+            self._note(tickets, caller, self._usage)
         return tickets
 
     async def settle(
@@ -153,7 +162,6 @@ class Teacher:
     def stats(self) -> dict[str, Any]:
         """Counters since the start, and what the store holds."""
         return {
-            "mode": "record" if self._backend else "replay",
             "teacher": {
                 "name": self.identity.name,
                 "digest": self.identity.digest,
@@ -170,6 +178,8 @@ class Teacher:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._usage:
+            self._usage.flush()
         if self._backend:
             await self._backend.close()
         self._store.close()
@@ -277,6 +287,18 @@ class Teacher:
         self.counters.hits += served.count("hit")
         self.counters.misses += served.count("miss")
         self.counters.collapsed += served.count("collapsed")
+
+    def _note(self, tickets: Sequence[Outcome | Pending], caller: Caller, usage: UsageLog) -> None:
+        """Note each answer once it is there, whether or not its client still waits."""
+
+        def note(ticket: Outcome | Pending, _: object = None) -> None:
+            usage.note(caller, outcome_of(ticket))
+
+        for ticket in tickets:
+            if isinstance(ticket, Pending):
+                ticket.flight.add_done_callback(partial(note, ticket))
+            else:
+                note(ticket)
 
 
 def _remaining(deadline: float | None) -> float | None:

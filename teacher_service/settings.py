@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
+from teacher_service.cache_control import Mode
 from teacher_service.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "TACO_SERVICE__"
@@ -50,13 +51,37 @@ class OpenAISettings(_Section):
     """For one completion with all its retries, pauses included."""
 
 
+class PriceSettings(_Section):
+    """What the teacher costs, for the ledger; nothing set: tokens are counted, money is not."""
+
+    input_per_million: Annotated[float, Field(ge=0)] | None = None
+    """For a million prompt tokens."""
+    output_per_million: Annotated[float, Field(ge=0)] | None = None
+    """For a million completion tokens."""
+    currency: Annotated[str, Field(min_length=1, max_length=16)] = "USD"
+
+    @property
+    def unit(self) -> str:
+        """The currency; '' where there are no prices."""
+        known = self.input_per_million is not None or self.output_per_million is not None
+        return self.currency if known else ""
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What one answer costs; a price that is not set is 0."""
+        paid_in = prompt_tokens * (self.input_per_million or 0)
+        paid_out = completion_tokens * (self.output_per_million or 0)
+        return (paid_in + paid_out) / 1e6
+
+
 class Settings(_Section):
     """Everything that `serve` needs to know."""
 
     backend: Literal["builtin", "openai"] = "builtin"
     """The one line that swaps the teacher."""
-    mode: Literal["record", "replay"] = "record"
-    """`replay` serves the store alone: no backend is built, a miss is an error."""
+    mode: Mode = "record"
+    """`replay` serves the store alone: no backend is built, a miss is an error. `refresh` asks for
+    everything anew and keeps answers that differ beside the first. `off` neither reads nor keeps.
+    """
     served_models: Annotated[tuple[str, ...], Field(min_length=1)] = ("gpt-35-turbo", "builtin")
     """Names by which clients may ask for this teacher."""
     teacher: str | None = None
@@ -71,6 +96,7 @@ class Settings(_Section):
     """Completions being made at one time; beyond it clients are told to wait."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 20
     """At a stop, how long completions under way may take to arrive and be stored."""
+    prices: PriceSettings = PriceSettings()
     builtin: BuiltinSettings = BuiltinSettings()
     openai: OpenAISettings = OpenAISettings()
 

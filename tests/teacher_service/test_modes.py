@@ -119,6 +119,31 @@ def test_no_store_reads_but_never_stores(service):
     assert service.chat("one", headers=headers).headers["Cache-Status"].startswith("taco; hit")
 
 
+def test_refresh_asks_for_everything_anew(start_hosted, upstream):
+    """As if every request said `no-cache`; the first answer stays the one that is kept."""
+    service = start_hosted(mode="refresh")
+    upstream.script = [upstream.chat("first"), upstream.chat("second")]
+    assert [_text(service.chat("one")) for _ in range(2)] == ["first", "second"]
+    only_stored = service.chat("one", headers={"Cache-Control": "only-if-cached"})
+    assert only_stored.status_code == 504
+    stats = service.http.get("/v1/cache/stats").json()
+    assert (stats["mode"], stats["store"]["completions"], stats["store"]["alternates"]) == (
+        "refresh",
+        1,
+        1,
+    )
+
+
+def test_off_neither_reads_nor_keeps(start_hosted, upstream):
+    """Every request goes upstream alone, and leaves nothing behind."""
+    service = start_hosted(mode="off")
+    upstream.script = [upstream.chat("first"), upstream.chat("second")]
+    replies = [service.chat("one") for _ in range(2)]
+    assert [_text(reply) for reply in replies] == ["first", "second"]
+    assert replies[0].headers["Cache-Status"].startswith("taco; fwd=bypass; key=")
+    assert service.completions_stored() == 0
+
+
 def test_a_full_store_serves_what_it_has_and_asks_for_nothing(start_hosted, upstream, monkeypatch):
     """507 before the upstream is asked: an answer that cannot be kept is not paid for."""
     service = start_hosted()

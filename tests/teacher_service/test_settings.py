@@ -66,7 +66,7 @@ def test_all_problems_are_reported_together(write):
     assert len(caught.value.problems) == 5
     assert "prot: unknown key; did you mean 'port'?" in text
     assert "openai.modle: unknown key; did you mean 'model'?" in text
-    assert "mode: Input should be 'record' or 'replay', found 'rekord'" in text
+    assert "mode: Input should be 'record', 'replay', 'refresh' or 'off', found 'rekord'" in text
     assert "99999" in text
     assert "builtin.latency_ms" in text
 

@@ -1,0 +1,98 @@
+"""Who used which answer, and what it cost: noted at once, written about every second.
+
+No answer waits for it. What was noted in the last second before a crash is lost, and notes that the
+store cannot take are dropped with a warning: neither is worth an answer.
+"""
+
+import asyncio
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from cache import Account, Amount, Answer, Completion, CompletionStore, Use
+from cache.uses import ANONYMOUS
+from teacher_service.errors import BadRequest
+from teacher_service.outcomes import Outcome
+from teacher_service.settings import PriceSettings
+
+_log = logging.getLogger(__name__)
+
+_FLUSH_S = 1.0
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a run, and its step."""
+
+    run: str = ANONYMOUS
+    step: int | None = None
+
+
+ANYONE = Caller()
+
+
+def parse_caller(run: str | None, step: str | None) -> Caller:
+    """Read the headers `X-Taco-Run` and `X-Taco-Step`.
+
+    Raises:
+        BadRequest: The run has over 200 characters or unprintable ones, or the step is no number.
+    """
+    if run is not None and not (0 < len(run) <= _LONGEST_NAME and run.isprintable()):
+        raise BadRequest(f"X-Taco-Run takes 1 to {_LONGEST_NAME} printable characters")
+    if step is not None and not (step.isascii() and step.isdigit() and len(step) < 16):
+        raise BadRequest(f"X-Taco-Step takes a number, found {step!r}")
+    return Caller(run or ANONYMOUS, None if step is None else int(step))
+
+
+class UsageLog:
+    """Notes of one teacher's answers, on their way into the store.
+
+    All of it runs on the event loop's thread; the store writes on its own.
+    """
+
+    def __init__(self, store: CompletionStore, teacher_digest: str, prices: PriceSettings) -> None:
+        self._store = store
+        self._teacher = teacher_digest
+        self._prices = prices
+        self._uses: Counter[Use] = Counter()
+        self._amounts: dict[Account, Amount] = defaultdict(Amount)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, caller: Caller, outcome: Outcome) -> None:
+        """Note how one ask ended; failures cost nothing that is known."""
+        if isinstance(outcome.result, Exception):
+            return
+        # An answer that was never stored has no key that a run could need again.
+        if caller.run and (outcome.served != "miss" or outcome.stored):
+            self._uses[Use(caller.run, caller.step, outcome.key, outcome.served)] += 1
+        account = Account(caller.run, self._teacher, outcome.served, self._prices.unit)
+        self._amounts[account] += amount_of(outcome.result, self._prices)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Hand over what was noted; `CompletionStore.close` waits for it."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        uses, self._uses = self._uses, Counter()
+        amounts, self._amounts = self._amounts, defaultdict(Amount)
+        self._store.record_uses(uses, amounts).add_done_callback(_warn_of_loss)
+
+
+def amount_of(answer: Answer, prices: PriceSettings) -> Amount:
+    """One answer at today's prices."""
+    usage: Mapping[str, object] = (isinstance(answer, Completion) and answer.usage) or {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not (isinstance(prompt, int) and isinstance(completion, int)):
+        return Amount(answers=1, unmetered=1)
+    return Amount(1, 0, prompt, completion, prices.of(prompt, completion))
+
+
+def _warn_of_loss(written: Future[None]) -> None:
+    if error := written.exception():
+        _log.warning("a second of the ledger and of the runs' uses is lost: %s", error)
