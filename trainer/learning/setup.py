@@ -88,6 +88,7 @@ def prepare_run(
     if recorded:
         _check_same_inputs(description, recorded.header, recorded.path, ReplayError)
     if resume:
+        _check_same_teacher(folder / LOCK, teacher)
         _check_same_inputs(description, read_description(folder), folder, CheckpointError)
     # Refuses a name that the stock package would misread now, not when all is trained.
     deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
@@ -125,7 +126,7 @@ def prepare_run(
         if not resume:
             write_description(folder, description)
         run.logs = RunLogs(folder / config.logging.log_dir)
-        if teacher.is_ours:
+        if teacher.is_ours and (not resume or (folder / LOCK).exists()):
             run.lock = LockWriter(folder / LOCK, read_description(folder))
     return run
 
@@ -185,6 +186,14 @@ def _context_filter(config: Config) -> ContextFilter | None:
         rate=hyperparams.context_level_compression_rate,
         target_token=hyperparams.context_level_target_token,
     )
+
+
+def _check_same_teacher(lock: Path, teacher: TeacherClient) -> None:
+    if lock.exists() and not teacher.is_ours:
+        raise CheckpointError(
+            f"{lock}: expected our teacher service, for this run has a lock, and no other server "
+            "gives the fingerprints to go on with it; start ours (`taco serve`), then resume"
+        )
 
 
 def _check_same_inputs(
