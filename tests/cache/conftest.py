@@ -10,6 +10,7 @@ from cache import (
     Completion,
     CompletionStore,
     NewEntry,
+    Refusal,
     TeacherIdentity,
     fingerprint,
 )
@@ -50,6 +51,23 @@ def store(path: Path) -> Iterator[CompletionStore]:
     with CompletionStore.open(path) as opened:
         opened.register_teacher(TEACHER)
         yield opened
+
+
+@pytest.fixture
+def stocked(path: Path, teacher: TeacherIdentity, make_entry: Callable[..., NewEntry]) -> Path:
+    """A closed store of 300 completions, an alternate and a refusal; returns its path."""
+    with CompletionStore.open(path) as store:
+        store.register_teacher(teacher)
+        pairs = [(str(number), f"Answer {number}.") for number in range(300)]
+        pairs += [("7", "Seven."), ("refused", Refusal("content_filter", "No."))]
+        store.commit([make_entry(*pair, compressed_text=f"c {pair[0]}") for pair in pairs]).result()
+    return path
+
+
+@pytest.fixture
+def key_of(make_entry: Callable[..., NewEntry]) -> Callable[[str], bytes]:
+    """The key of the request "content"."""
+    return lambda content: make_entry(content).fingerprint.key
 
 
 @pytest.fixture
