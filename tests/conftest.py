@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taco.own_service import own_service
+from tests.postgres_server import PostgresServer, running_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,4 +48,18 @@ def teacher_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher_url(teacher_store: Path) -> Iterator[str]:
     """A service with the built-in teacher, in a process of its own."""
     with own_service(store=teacher_store) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of the tests' own."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of the test's own, with a store that holds nothing."""
+    with postgres_server.database() as url:
         yield url

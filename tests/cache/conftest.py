@@ -45,10 +45,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store" / "completions.sqlite"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_place(request: pytest.FixtureRequest) -> Path | str:
+    """Where a store may be made, on each database in turn."""
+    name = {"sqlite": "path", "postgresql": "postgres_url"}[request.param]
+    place: Path | str = request.getfixturevalue(name)
+    return place
+
+
 @pytest.fixture
-def store(path: Path) -> Iterator[CompletionStore]:
+def place(path: Path) -> Path | str:
+    """Where `store` is: a file, unless a test's own file says `any_place`."""
+    return path
+
+
+@pytest.fixture
+def store(place: Path | str) -> Iterator[CompletionStore]:
     """An empty store, open for writing."""
-    with CompletionStore.open(path) as opened:
+    with CompletionStore.open(place) as opened:
         opened.register_teacher(TEACHER)
         yield opened
 
