@@ -9,12 +9,14 @@ import pytest
 from taco.own_service import own_service
 from tests.postgres_server import PostgresServer, running_server
 
+_OURS = ("TACO_TEACHER_", "TACO_SERVICE__", "TACO_HOME")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
     """A developer's own teacher, key and store have no part in the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("TACO_")]:
+        for name in [name for name in os.environ if name.startswith(_OURS)]:
             patch.delenv(name)
         yield
 
