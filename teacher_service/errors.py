@@ -20,7 +20,7 @@ StartError                  the service cannot start
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from cache import CacheError, CanonicalError, StoreUnwritable
@@ -98,6 +98,11 @@ class CacheMiss(ServiceError):
     status = 504
     type = "cache_miss"
     worth_retrying = False
+
+    def __init__(self, message: str, *, explanation: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.explanation = explanation
+        """The nearest stored request and how it differs; None: not looked for."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -37,6 +37,8 @@ class Outcome:
     """When the answer was made, in seconds since the epoch."""
     stored: bool
     """It was put into the store on this occasion."""
+    unexplained: Ask | None = None
+    """What was asked, of a miss whose reason is still to be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,17 @@ def hit(key: bytes, entry: StoredEntry) -> Outcome:
     )
 
 
-def cache_miss(key: bytes, forward: Forward, identity: TeacherIdentity) -> Outcome:
+def cache_miss(ask: Ask, forward: Forward, identity: TeacherIdentity, *, explain: bool) -> Outcome:
     """No usable answer, and no way upstream."""
+    key = ask.fingerprint.key
     error = CacheMiss(
         f"no usable completion of teacher {identity.name} ({identity.digest[:12]}) is stored under "
         f"{key.hex()}, and this request may not go upstream: record it with a server in "
         "`mode: record`, or drop Cache-Control directives"
     )
-    return Outcome(key, "miss", forward, error, b"", 0.0, stored=False)
+    # One that is stored, but not good enough for the request, needs no explanation.
+    unexplained = ask if explain and forward == "miss" else None
+    return Outcome(key, "miss", forward, error, b"", 0.0, stored=False, unexplained=unexplained)
 
 
 def landed(entry: StoredEntry, *, stored: bool = False, found: bool = False) -> Landing:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from cache import Answer, Completion, Refusal
 from teacher_service.backends.base import Endpoint
-from teacher_service.errors import ServiceError
+from teacher_service.errors import CacheMiss, ServiceError
 from teacher_service.outcomes import Outcome
 
 Json: TypeAlias = dict[str, Any]
@@ -21,13 +21,16 @@ def json_bytes(value: object) -> bytes:
 
 
 def error_object(error: ServiceError) -> Json:
-    """OpenAI's error object."""
-    return {
+    """OpenAI's error object; that of an explained miss also carries the explanation."""
+    body: Json = {
         "message": error.message,
         "type": error.type,
         "param": error.param,
         "code": error.code,
     }
+    if isinstance(error, CacheMiss) and error.explanation:
+        body["explanation"] = error.explanation
+    return body
 
 
 def model(name: str) -> Json:

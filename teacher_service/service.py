@@ -26,6 +26,7 @@ from cache import (
 from teacher_service.backends.base import Backend, Endpoint, Finished, UpstreamRequest
 from teacher_service.cache_control import CacheControl, Forward
 from teacher_service.errors import Overloaded, ServiceError, StoreUnavailable, as_service_error
+from teacher_service.misses import EXPLAINED, explain_misses
 from teacher_service.outcomes import (
     Ask,
     Counters,
@@ -116,13 +117,15 @@ class Teacher:
         now = time.time()
         tickets: list[Outcome | Pending] = []
         leads: list[_Lead] = []
+        unexplained = EXPLAINED
         for ask, key in zip(asks, keys, strict=True):
             entry = stored.get(key)
             forward = control.forward(entry.created_at if entry else None, now)
             if forward is None:
                 tickets.append(hit(key, stored[key]))
             elif self._backend is None or control.only_if_cached:
-                tickets.append(cache_miss(key, forward, self.identity))
+                explain, unexplained = unexplained > 0, unexplained - 1
+                tickets.append(cache_miss(ask, forward, self.identity, explain=explain))
             else:
                 if not leads:
                     self._check_room(control)
@@ -144,7 +147,7 @@ class Teacher:
         outcomes = [outcome_of(ticket) for ticket in tickets]
         self.counters.failed += sum(isinstance(one.result, ServiceError) for one in outcomes)
         self.counters.refused += sum(isinstance(one.result, Refusal) for one in outcomes)
-        return outcomes
+        return await explain_misses(self._store, outcomes)
 
     def check_writable(self) -> None:
         """Whether a new answer could be kept.

@@ -48,6 +48,36 @@ def test_a_replay_miss_says_what_was_looked_for(run_service):
     assert counts["backend_calls"] == 0
 
 
+def test_a_replay_miss_is_explained_by_the_nearest_stored_request(run_service):
+    """Fields by name in the message, values beside it: a log of messages quotes no prompt."""
+    with run_service() as recorder:
+        near = recorder.chat("What did Anna say?", temperature=0)
+        recorder.batch([{"text": "The secret plan."}], max_tokens=5)
+    with run_service(mode="replay") as replay:
+        error = replay.chat("What did Anna say?", temperature=0.7).json()["error"]
+        [item] = replay.batch([{"text": "The secret plan."}], max_tokens=6).json()["data"]
+    assert error["message"].endswith("differs in: request.temperature")
+    assert error["explanation"]["nearest"].startswith(near.json()["id"].removeprefix("chatcmpl-"))
+    assert error["explanation"]["differences"] == [
+        {"field": "request.temperature", "stored": "0", "asked": "0.7"}
+    ]
+    assert item["error"]["explanation"]["differences"] == [
+        {"field": "request.max_tokens", "stored": "5", "asked": "6"}
+    ]
+    assert "secret" not in item["error"]["message"]
+
+
+def test_only_the_first_misses_of_a_request_are_explained(run_service):
+    """They mostly have one cause."""
+    with run_service() as recorder:
+        recorder.batch([{"text": "a"}])
+    with run_service(mode="replay") as replay:
+        for headers in ({}, {"Accept": "application/x-ndjson"}):
+            reply = replay.batch([{"text": text} for text in "abcdef"], headers=headers)
+            explained = ["explanation" in line for line in reply.text.split('"index":')[1:]]
+            assert explained == [False, True, True, True, False, False]
+
+
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0"])
 def test_a_replay_server_goes_upstream_for_nobody(run_service, directive):
     """A client that wants a fresh answer gets none, not an old one."""
@@ -57,6 +87,7 @@ def test_a_replay_server_goes_upstream_for_nobody(run_service, directive):
         reply = replay.chat("one", headers={"Cache-Control": directive})
     assert reply.status_code == 504
     assert reply.json()["error"]["type"] == "cache_miss"
+    assert "explanation" not in reply.json()["error"]
 
 
 def test_several_teachers_and_none_named_is_a_start_error(start_hosted, run_service, store_path):
