@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 from cache.canonical import JSON, canonical_json
@@ -57,17 +58,37 @@ FROM wanted JOIN refusals ON key = wanted_key
 WHERE id = (SELECT min(id) FROM refusals WHERE key = wanted_key)
   AND NOT EXISTS (SELECT 1 FROM completions WHERE key = wanted_key)
 """
-_KEYS_A_QUERY = 900  # SQLite before 3.32 binds at most 999 values.
+# An answer by its content: the served one, or one that is kept beside it.
+_SELECT_EXACT = """
+WITH wanted (wanted_key, wanted_digest) AS (VALUES {places})
+SELECT 0, key, text, finish_reason, usage, extra,
+       provenance, latency_ms, content_digest, created_at
+FROM wanted JOIN completions ON key = wanted_key AND content_digest = wanted_digest
+UNION ALL
+SELECT 0, key, text, finish_reason, usage, extra,
+       provenance, latency_ms, content_digest, created_at
+FROM wanted JOIN alternates ON key = wanted_key AND content_digest = wanted_digest
+UNION ALL
+SELECT 1, key, message, reason, NULL, NULL,
+       provenance, latency_ms, content_digest, created_at
+FROM wanted JOIN refusals ON key = wanted_key AND content_digest = wanted_digest
+"""
+_VALUES_A_QUERY = 900  # Even, for pairs; SQLite before 3.32 binds at most 999.
 
 
 def select_served(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, StoredEntry]:
     """What the store serves for each of `keys` that it knows; one query for up to 900 keys."""
-    rows: list[_Row] = []
-    for start in range(0, len(keys), _KEYS_A_QUERY):
-        part = keys[start : start + _KEYS_A_QUERY]
-        query = _SELECT_SERVED.format(places=",".join(["(?)"] * len(part)))
-        rows += connection.execute(query, part)
+    rows = _select(connection, _SELECT_SERVED, "(?)", keys)
     return {row[1]: _stored_entry(*row) for row in rows}
+
+
+def select_exact(
+    connection: Connection, wanted: Sequence[tuple[bytes, bytes]]
+) -> dict[tuple[bytes, bytes], StoredEntry]:
+    """The answers with these keys and content digests, served or kept beside what is."""
+    rows = _select(connection, _SELECT_EXACT, "(?,?)", list(chain.from_iterable(wanted)))
+    entries = [_stored_entry(*row) for row in rows]
+    return {(entry.key, entry.content_digest): entry for entry in entries}
 
 
 def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[StoredEntry]:
@@ -121,6 +142,16 @@ def write_and_remove(connection: Connection, size: int = 1 << 16) -> None:
     """Write `size` bytes and take them back in the same transaction, to see whether it commits."""
     connection.execute(_INSERT_TEACHER, ("probe", "", "", "x" * size, 0.0))
     connection.execute("DELETE FROM teachers WHERE digest = 'probe'")
+
+
+def _select(connection: Connection, query: str, place: str, values: Sequence[bytes]) -> list[_Row]:
+    """The rows of a query that takes its values as a table with rows of the form `place`."""
+    rows: list[_Row] = []
+    for start in range(0, len(values), _VALUES_A_QUERY):
+        part = values[start : start + _VALUES_A_QUERY]
+        places = ",".join([place] * (len(part) // place.count("?")))
+        rows += connection.execute(query.format(places=places), part)
+    return rows
 
 
 def _teacher_ids(connection: Connection, digests: set[str]) -> dict[str, int]:

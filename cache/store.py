@@ -13,7 +13,7 @@ from cache.database import Database
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
 from cache.places import open_database
-from cache.rows import insert_entries, insert_teacher, select_served, write_and_remove
+from cache.rows import insert_entries, insert_teacher, select_exact, select_served, write_and_remove
 from cache.uses import Account, Amount, Use, insert_uses
 from cache.writer import GroupWriter
 
@@ -67,6 +67,18 @@ class CompletionStore:
             StoreDamaged: a page that the query needs is damaged.
         """
         return self._database.read(partial(select_served, keys=keys))
+
+    def lookup_exact(
+        self, wanted: Sequence[tuple[bytes, bytes]]
+    ) -> dict[tuple[bytes, bytes], StoredEntry]:
+        """Answers by key and content digest (32 bytes each), also those that are not served.
+
+        For a replay: a recorded answer is found again, whatever became the key's answer since.
+
+        Raises:
+            StoreDamaged: a page that the query needs is damaged.
+        """
+        return self._database.read(partial(select_exact, wanted=wanted))
 
     def commit(self, entries: Sequence[NewEntry]) -> Future[list[StoredEntry]]:
         """Add `entries`, all or none; the result comes once they are safely on the disk.

@@ -123,6 +123,33 @@ def test_of_several_refusals_the_first_is_served_and_all_are_kept(store, make_en
     assert store.stats().refusals == 5
 
 
+def test_an_answer_is_found_by_its_content_whatever_is_served(store, make_entry):
+    """The served one, an alternate, a refusal that a completion has replaced; nothing else."""
+    answers = ["first", "second", Refusal("content_filter", "No.")]
+    for answer in reversed(answers):
+        store.commit([make_entry("q", answer)]).result()
+    assert _served(store, make_entry("q")).answer.text == "second"
+    wanted = [
+        (make_entry("q").fingerprint.key, content_digest(make_entry("q", answer).answer))
+        for answer in answers
+    ]
+    nowhere = [(wanted[0][0], bytes(32)), (bytes(32), wanted[0][1])]
+    found = store.lookup_exact([*nowhere, *wanted])
+    assert [found[pair].answer for pair in wanted] == [
+        make_entry("q", answer).answer for answer in answers
+    ]
+    assert len(found) == 3
+    assert store.lookup_exact([]) == {}
+
+
+def test_answers_are_found_by_their_content_in_batches_of_any_size(store, make_entry):
+    """Pairs of key and digest stay pairs where a batch is more than one statement."""
+    entries = [make_entry(str(number), f"answer {number}") for number in range(1_000)]
+    wanted = [(each.key, each.content_digest) for each in store.commit(entries).result()]
+    found = store.lookup_exact(wanted)
+    assert [found[pair].answer.text for pair in wanted] == [f"answer {n}" for n in range(1_000)]
+
+
 def test_a_commit_of_completions_and_refusals_keeps_their_order(store, make_entry):
     """Each entry gets the answer to its own request."""
     answers = ["a", Refusal("content_filter", "b"), "c"]
