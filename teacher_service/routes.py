@@ -1,49 +1,33 @@
 """The routes: read, ask the teacher, write. What they promise is in OpenAI's API reference."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 
 from teacher_service import payloads
 from teacher_service.backends.base import Endpoint
-from teacher_service.cache_control import (
-    CacheControl,
-    cache_status,
-    parse_cache_control,
-    under_ceiling,
+from teacher_service.cache_control import cache_status
+from teacher_service.errors import ServiceError
+from teacher_service.incoming import (
+    ErrorRoute,
+    body_of,
+    caller_of,
+    check_model,
+    control_of,
+    deadline_of,
+    teacher_of,
 )
-from teacher_service.errors import BadRequest, BodyTooLarge, ServiceError, UnknownModel
 from teacher_service.outcomes import Ask, Outcome, Pending
 from teacher_service.payloads import json_bytes
 from teacher_service.replies import error_reply, json_reply
 from teacher_service.schemas import BatchRequest, ChatRequest, CompletionRequest, parse
 from teacher_service.service import Teacher
 from teacher_service.templates import PromptTemplate
-from teacher_service.usage import Caller, parse_caller
 
-
-class _Route(APIRoute):
-    """A route whose every error becomes OpenAI's error body."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Exception as error:
-                return error_reply(error)
-
-        return answer
-
-
-router = APIRouter(route_class=_Route)
+router = APIRouter(route_class=ErrorRoute)
 
 NDJSON = "application/x-ndjson"
 
@@ -63,11 +47,11 @@ async def completions(request: Request) -> Response:
 @router.post("/v1/teacher/completions")
 async def batch_completions(request: Request) -> Response:
     """Many texts in one template: an outcome for each, in the order of the request."""
-    asked = parse(BatchRequest, await _body(request))
-    _check_model(request, asked.model)
-    teacher = _teacher(request)
-    deadline = _deadline(request)
-    tickets = teacher.submit(_batch_asks(teacher, asked), _control(request), _caller(request))
+    asked = parse(BatchRequest, await body_of(request))
+    check_model(request, asked.model)
+    teacher = teacher_of(request)
+    deadline = deadline_of(request)
+    tickets = teacher.submit(_batch_asks(teacher, asked), control_of(request), caller_of(request))
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_lines(teacher, tickets, deadline), media_type=NDJSON)
     outcomes = await teacher.settle(tickets, deadline)
@@ -86,7 +70,7 @@ async def models(request: Request) -> Response:
 @router.get("/v1/models/{name:path}")
 async def model(request: Request, name: str) -> Response:
     """One of them."""
-    _check_model(request, name)
+    check_model(request, name)
     return json_reply(payloads.model(name))
 
 
@@ -94,7 +78,7 @@ async def model(request: Request, name: str) -> Response:
 async def cache_stats(request: Request) -> Response:
     """Who the teacher is, what happened since the start, and what the store holds."""
     # Counting millions of rows takes seconds.
-    stats = await asyncio.to_thread(_teacher(request).stats)
+    stats = await asyncio.to_thread(teacher_of(request).stats)
     return json_reply({"mode": request.app.state.settings.mode, **stats})
 
 
@@ -110,7 +94,7 @@ async def livez() -> Response:
 async def readyz(request: Request) -> Response:
     """Whether a request for something new would be accepted."""
     try:
-        _teacher(request).check_writable()
+        teacher_of(request).check_writable()
     except ServiceError as error:
         return json_reply({"status": "unavailable", "reason": error.message}, status=503)
     return json_reply({"status": "ready"})
@@ -119,16 +103,16 @@ async def readyz(request: Request) -> Response:
 async def _complete(
     request: Request, schema: type[ChatRequest | CompletionRequest], endpoint: Endpoint
 ) -> Response:
-    asked = parse(schema, await _body(request))
-    _check_model(request, asked.model)
-    teacher = _teacher(request)
-    deadline = _deadline(request)
+    asked = parse(schema, await body_of(request))
+    check_model(request, asked.model)
+    teacher = teacher_of(request)
+    deadline = deadline_of(request)
     asks = [
         teacher.ask(endpoint, body, sample_index)
         for body in asked.bodies()
         for sample_index in range(asked.n or 1)
     ]
-    tickets = teacher.submit(asks, _control(request), _caller(request))
+    tickets = teacher.submit(asks, control_of(request), caller_of(request))
     outcomes = await teacher.settle(tickets, deadline)
     headers = {"Cache-Status": _cache_status(outcomes)}
     for outcome in outcomes:
@@ -164,59 +148,6 @@ async def _lines(
         [outcome] = await teacher.settle([ticket], deadline)
         yield json_bytes(payloads.batch_item(index, outcome)) + b"\n"
     yield json_bytes({"object": "teacher.completions.end", "count": len(tickets)}) + b"\n"
-
-
-def _teacher(request: Request) -> Teacher:
-    teacher: Teacher = request.app.state.teacher
-    return teacher
-
-
-def _check_model(request: Request, name: str) -> None:
-    served = request.app.state.settings.served_models
-    if name not in served:
-        raise UnknownModel(
-            f"no model {name!r} here; served are: {', '.join(served)}",
-            param="model",
-            code="model_not_found",
-        )
-
-
-def _control(request: Request) -> CacheControl:
-    asked = parse_cache_control(request.headers.get("cache-control"))
-    return under_ceiling(asked, request.app.state.settings.mode)
-
-
-def _caller(request: Request) -> Caller:
-    headers = request.headers
-    return parse_caller(headers.get("x-taco-run"), headers.get("x-taco-step"))
-
-
-def _deadline(request: Request) -> float | None:
-    """The request's deadline in the event loop's time."""
-    header = request.headers.get("x-deadline-ms")
-    if header is None:
-        return None
-    if not (header.isascii() and header.isdigit()):
-        raise BadRequest(f"X-Deadline-Ms takes a number of milliseconds, found {header!r}")
-    return asyncio.get_running_loop().time() + int(header) / 1000
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body, refused as soon as it is known to be too large."""
-    limit: int = request.app.state.settings.max_body_bytes
-    body = bytearray()
-    size = int(request.headers.get("content-length", 0))
-    try:
-        if size <= limit:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    break
-    except ClientDisconnect as error:
-        raise BadRequest("the client left before the body was whole") from error
-    if max(size, len(body)) > limit:
-        raise BodyTooLarge(f"the body is over {limit} bytes (max_body_bytes): split the request")
-    return bytes(body)
 
 
 def _cache_status(outcomes: Sequence[Outcome]) -> str:

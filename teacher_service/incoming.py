@@ -1,0 +1,101 @@
+"""What the routes read of a request, and the kind of route that they are."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from teacher_service.cache_control import CacheControl, parse_cache_control, under_ceiling
+from teacher_service.errors import BadRequest, BodyTooLarge, UnknownModel
+from teacher_service.replies import error_reply
+from teacher_service.service import Teacher
+from teacher_service.usage import Caller, parse_caller
+
+
+class ErrorRoute(APIRoute):
+    """A route whose every error becomes OpenAI's error body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's own handler, with its exceptions shaped."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                return error_reply(error)
+
+        return answer
+
+
+def teacher_of(request: Request) -> Teacher:
+    """The one that is served."""
+    teacher: Teacher = request.app.state.teacher
+    return teacher
+
+
+def check_model(request: Request, name: str) -> None:
+    """Refuse a model that is not served.
+
+    Raises:
+        UnknownModel: With the names that are.
+    """
+    served = request.app.state.settings.served_models
+    if name not in served:
+        raise UnknownModel(
+            f"no model {name!r} here; served are: {', '.join(served)}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+def control_of(request: Request) -> CacheControl:
+    """What the request may do with the cache, under the server's mode."""
+    asked = parse_cache_control(request.headers.get("cache-control"))
+    return under_ceiling(asked, request.app.state.settings.mode)
+
+
+def caller_of(request: Request) -> Caller:
+    """Which run asks, and at which step."""
+    headers = request.headers
+    return parse_caller(headers.get("x-taco-run"), headers.get("x-taco-step"))
+
+
+def deadline_of(request: Request) -> float | None:
+    """The request's deadline in the event loop's time.
+
+    Raises:
+        BadRequest: The header carries no number.
+    """
+    header = request.headers.get("x-deadline-ms")
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit()):
+        raise BadRequest(f"X-Deadline-Ms takes a number of milliseconds, found {header!r}")
+    return asyncio.get_running_loop().time() + int(header) / 1000
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body, refused as soon as it is known to be too large.
+
+    Raises:
+        BodyTooLarge: It is over the settings' limit.
+    """
+    limit: int = request.app.state.settings.max_body_bytes
+    body = bytearray()
+    size = int(request.headers.get("content-length", 0))
+    try:
+        if size <= limit:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    break
+    except ClientDisconnect as error:
+        raise BadRequest("the client left before the body was whole") from error
+    if max(size, len(body)) > limit:
+        raise BodyTooLarge(f"the body is over {limit} bytes (max_body_bytes): split the request")
+    return bytes(body)
