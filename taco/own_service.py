@@ -18,14 +18,14 @@ STOP_TIMEOUT_S = 30.0
 
 @contextmanager
 def own_service(
-    settings: Path | None = None, *, mode: str = "record", store: Path | None = None
+    settings: Path | None = None, *, mode: str = "record", store: Path | str | None = None
 ) -> Iterator[str]:
     """Start the service on a free port; gives its URL and stops it in the end.
 
     Args:
         settings: its YAML file; None: the defaults, which is the built-in teacher.
         mode: `record` or `replay`.
-        store: the store's file; None: the settings'.
+        store: the store's file or URL; None: the settings'.
 
     Raises:
         UserError: it did not start; with what it said.
@@ -59,11 +59,13 @@ def _start(
         )
 
 
-def _environment(mode: str, store: Path | None) -> dict[str, str]:
+def _environment(mode: str, store: Path | str | None) -> dict[str, str]:
     environment = {"TACO_SERVICE__PORT": "0", "TACO_SERVICE__MODE": mode}
     if store:
         # In quotes, because the service reads its variables as YAML.
-        environment["TACO_SERVICE__STORE"] = json.dumps(str(store.absolute()))
+        environment["TACO_SERVICE__STORE"] = json.dumps(
+            str(store.absolute()) if isinstance(store, Path) else store
+        )
     return environment
 
 

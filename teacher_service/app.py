@@ -16,6 +16,7 @@ from teacher_service.replies import error_reply
 from teacher_service.routes import router
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
+from teacher_service.turns import Turns
 from teacher_service.usage import UsageLog
 
 _log = logging.getLogger(__name__)
@@ -51,11 +52,11 @@ def open_teacher(settings: Settings) -> Teacher:
     Raises:
         StartError: The store or the backend cannot be opened.
     """
-    path = settings.store or default_store_path()
+    place = settings.store or default_store_path()
     replay = settings.mode == "replay"
     backend = None if replay else build_backend(settings)
     try:
-        store = CompletionStore.open(path, read_only=replay)
+        store = CompletionStore.open(place, read_only=replay)
         if backend:
             store.register_teacher(backend.identity)
         identity = (
@@ -64,10 +65,16 @@ def open_teacher(settings: Settings) -> Teacher:
     except CacheError as error:
         raise StartError(str(error)) from error
     _log.info(
-        "teacher %s (%s), %s, store %s", identity.name, identity.digest[:12], settings.mode, path
+        "teacher %s (%s), %s, store %s",
+        identity.name,
+        identity.digest[:12],
+        settings.mode,
+        store.place,
     )
     usage = UsageLog(store, identity.digest, settings.prices) if backend else None
-    return Teacher(identity, store, backend, settings.max_in_flight, usage)
+    leases = store.leases(settings.lease_s) if backend else None
+    turns = Turns(leases) if leases else None
+    return Teacher(identity, store, backend, settings.max_in_flight, usage, turns)
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

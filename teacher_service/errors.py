@@ -8,6 +8,7 @@ ServiceError                a client is told; OpenAI's error body, the status be
 ├── Overloaded              429  too many completions in flight here; wait and ask again
 ├── CacheMiss               504  replay, or `only-if-cached`, and no answer is stored
 ├── DeadlineExceeded        504  the client's own deadline passed first
+├── DatabaseAway            503  the store's database does not answer; ask again
 ├── StoreUnavailable        507  the store cannot take another answer
 └── UpstreamError           502  the upstream failed, after every retry it was worth
     ├── UpstreamRejected    400  the upstream refused this very request
@@ -23,7 +24,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from cache import CacheError, CanonicalError, StoreUnwritable
+from cache import CacheError, CanonicalError, StoreError, StoreUnreachable, StoreUnwritable
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +121,13 @@ class StoreUnavailable(ServiceError):
     worth_retrying = False
 
 
+class DatabaseAway(ServiceError):
+    """The store's database does not answer, so that nothing can be looked up or kept."""
+
+    status = 503
+    type = "store_unavailable"
+
+
 class UpstreamError(ServiceError):
     """The upstream failed. The service has retried already; another layer would multiply that."""
 
@@ -163,6 +171,13 @@ class SettingsError(StartError):
         super().__init__("\n".join([f"{source}: {len(problems)} {noun}", *problems]))
 
 
+def store_problem(error: StoreError) -> ServiceError:
+    """What a client is told when its answer could not be kept."""
+    if isinstance(error, StoreUnreachable):
+        return DatabaseAway(str(error), retry_after_s=1)
+    return StoreUnavailable(str(error))
+
+
 def as_service_error(error: Exception) -> ServiceError:
     """What a client is told about any exception.
 
@@ -174,7 +189,7 @@ def as_service_error(error: Exception) -> ServiceError:
         case CanonicalError():
             return BadRequest(str(error))
         case StoreUnwritable():
-            return StoreUnavailable(str(error))
+            return store_problem(error)
         case CacheError():
             return ServiceError(str(error))
     name = type(error).__name__

@@ -1,7 +1,8 @@
 """The teacher: what is stored is served, what is under way is waited for, the rest is asked once.
 
 The order is what keeps the promises: look up, register, look up again, call, commit, resolve. No
-answer leaves before its commit, and no two calls are made for one key.
+answer leaves before its commit, and no two calls are made for one key. Services that share a store
+register there too: whose turn it is to call, `turns` knows.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from cache import (
 )
 from teacher_service.backends.base import Backend, Endpoint, Finished, UpstreamRequest
 from teacher_service.cache_control import CacheControl, Forward
-from teacher_service.errors import Overloaded, ServiceError, StoreUnavailable, as_service_error
+from teacher_service.errors import Overloaded, ServiceError, as_service_error, store_problem
 from teacher_service.misses import EXPLAINED, explain_misses
 from teacher_service.outcomes import (
     Ask,
@@ -39,6 +40,7 @@ from teacher_service.outcomes import (
     outcome_of,
 )
 from teacher_service.single_flight import SingleFlight
+from teacher_service.turns import Turns, pauses
 from teacher_service.usage import ANYONE, Caller, UsageLog
 
 
@@ -50,6 +52,11 @@ class _Lead:
     flight: asyncio.Future[Landing]
     shared: bool
     """Registered, so that others may wait for it."""
+
+    @property
+    def key(self) -> bytes:
+        """What is asked for."""
+        return self.ask.fingerprint.key
 
 
 class Teacher:
@@ -63,6 +70,7 @@ class Teacher:
         backend: None replays: a miss is an error, whatever the client asks for.
         max_in_flight: Completions being made at one time.
         usage: Notes who used what; None where nothing can be noted (replay).
+        turns: Shared with other services; None where this one alone writes the store.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Teacher:
         backend: Backend | None,
         max_in_flight: int,
         usage: UsageLog | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.identity = identity
         self.counters = Counters()
@@ -79,6 +88,7 @@ class Teacher:
         self._backend = backend
         self._max_in_flight = max_in_flight
         self._usage = usage
+        self._turns = turns
         self._in_flight = 0
         self._flights: SingleFlight[Landing] = SingleFlight()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,13 +164,14 @@ class Teacher:
 
         Raises:
             StoreUnavailable: The disk is full, or the store was opened for reading.
+            DatabaseAway: The store's database does not answer.
         """
         if self._backend is None:
             return
         try:
             self._store.check_writable()
         except StoreError as error:
-            raise StoreUnavailable(str(error)) from error
+            raise store_problem(error) from error
 
     def stats(self) -> dict[str, Any]:
         """Counters since the start, and what the store holds."""
@@ -225,19 +236,57 @@ class Teacher:
         """Land every flight, whatever happens."""
         failure = ServiceError("the service stopped before the answer was there")
         try:
-            await self._make(self._look_again(leads), store=store)
+            if self._turns and store:
+                await self._make_in_turn(leads, self._turns)
+            else:
+                await self._make(self._look_again(leads), store=store)
         except Exception as error:
             failure = as_service_error(error)
         finally:
-            for lead in leads:
-                self._land(lead, Landing(failure))
+            self._fail(leads, failure)
+
+    async def _make_in_turn(self, leads: list[_Lead], turns: Turns) -> None:
+        """Make what no other service is making; wait for the rest, or for our turn to make it."""
+        waiting = [lead for lead in leads if lead.shared]
+        pause = pauses()
+        async with asyncio.TaskGroup() as making:
+            making.create_task(self._make_or_fail([lead for lead in leads if not lead.shared]))
+            while waiting:
+                try:
+                    taken = await turns.take([lead.key for lead in waiting])
+                    ours = [lead for lead in waiting if lead.key in taken]
+                    waiting = [lead for lead in waiting if lead.key not in taken]
+                    making.create_task(self._make_and_give_back(ours, turns))
+                    waiting = self._look_again(waiting)
+                except StoreError as error:
+                    self._fail(waiting, as_service_error(error))
+                    break
+                await asyncio.sleep(next(pause))
+
+    async def _make_and_give_back(self, leads: list[_Lead], turns: Turns) -> None:
+        if not leads:
+            return
+        try:
+            # Looked up in our turn: the service before us may have stored it and then let go.
+            await self._make_or_fail(self._look_again(leads))
+        finally:
+            await turns.give_back([lead.key for lead in leads])
+
+    async def _make_or_fail(self, leads: list[_Lead]) -> None:
+        """What goes wrong here is no reason to give up what else is under way."""
+        try:
+            await self._make(leads, store=True)
+        except Exception as error:
+            self._fail(leads, as_service_error(error))
 
     def _look_again(self, leads: list[_Lead]) -> list[_Lead]:
         """Land what was stored between the first look-up and the registration."""
-        found = self._store.lookup([lead.ask.fingerprint.key for lead in leads if lead.shared])
+        found = self._store.lookup([lead.key for lead in leads if lead.shared])
         for lead in leads:
-            if lead.shared and (entry := found.get(lead.ask.fingerprint.key)):
+            if lead.shared and (entry := found.get(lead.key)):
                 self._land(lead, landed(entry, found=True))
+                self.counters.misses -= 1
+                self.counters.hits += 1
         return [lead for lead in leads if not lead.flight.done()]
 
     async def _make(self, leads: list[_Lead], *, store: bool) -> None:
@@ -280,9 +329,13 @@ class Teacher:
             return
         self._in_flight -= 1
         if lead.shared:
-            self._flights.land(lead.ask.fingerprint.key, landing)
+            self._flights.land(lead.key, landing)
         else:
             lead.flight.set_result(landing)
+
+    def _fail(self, leads: Sequence[_Lead], failure: ServiceError) -> None:
+        for lead in leads:
+            self._land(lead, Landing(failure))
 
     def _count(self, tickets: Sequence[Outcome | Pending]) -> None:
         served = [ticket.served for ticket in tickets]

@@ -86,8 +86,10 @@ class Settings(_Section):
     """Names by which clients may ask for this teacher."""
     teacher: str | None = None
     """In replay, which teacher of the store: its name, or the start of its digest."""
-    store: Path | None = None
-    """The store's file; null for the default place."""
+    store: Path | str | None = None
+    """The store's file, or a PostgreSQL database's URL; null for the default place."""
+    lease_s: Annotated[float, Field(gt=0)] = 15
+    """On PostgreSQL: after how long a service that stands still loses its turn to another."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free one."""
