@@ -42,6 +42,7 @@ class NewEntry:
     teacher_digest: str
     compressed_text: str | None  # What the compressor made; None for a plain chat request.
     answer: Answer
+    created_at: float | None = None  # When it was made, seconds since the epoch; None: now.
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from cache.checks import record_problem
 from cache.entries import TeacherIdentity
 from cache.errors import StoreDamaged
-from cache.export_lines import encode_header, encode_record, encode_trailer
+from cache.export_lines import decode_trailer, encode_header, encode_record, encode_trailer
 from cache.maintenance import Progress, no_progress, reading
 from cache.models import requests
 from cache.new_file import new_file
@@ -44,18 +44,31 @@ def export_store(
     """
     with reading(path) as connection, new_file(target) as partial:
         total = count_records(connection, selection)
-        digest, done = hashlib.sha256(), 0
         with partial.open("wb") as file:
-            for line in _lines(connection, selection, path):
+            for done, line in enumerate(export_lines(connection, selection)):
                 file.write(line)
-                digest.update(line)
-                progress(done, total)
-                done += 1
-            file.write(encode_trailer(done - 1, digest.hexdigest()))
-    return ExportReport(done - 1, digest.hexdigest())
+                progress(min(done, total), total)
+    trailer = decode_trailer(line)
+    assert trailer
+    return ExportReport(*trailer)
 
 
-def _lines(connection: Connection, selection: Selection, path: Path) -> Iterator[bytes]:
+def export_lines(connection: Connection, selection: Selection = EVERYTHING) -> Iterator[bytes]:
+    """An export line by line, from the header to the trailer.
+
+    Raises:
+        StoreDamaged: a record does not hash to its key or digest; the message names it.
+        StoreError: no teacher matches.
+    """
+    digest, records = hashlib.sha256(), -1  # The header is none.
+    for line in _lines(connection, selection):
+        digest.update(line)
+        records += 1
+        yield line
+    yield encode_trailer(records, digest.hexdigest())
+
+
+def _lines(connection: Connection, selection: Selection) -> Iterator[bytes]:
     yield encode_header(_teachers(connection, selection))
     try:
         for record in read_records(connection, selection):
@@ -63,7 +76,7 @@ def _lines(connection: Connection, selection: Selection, path: Path) -> Iterator
             yield encode_record(record)
     except ValueError as error:
         raise StoreDamaged(
-            f"{path}: {error}: nothing was exported. `taco cache verify` names all damaged rows; "
+            f"{error}: the export is not complete. `taco cache verify` names all damaged rows; "
             "restore the file from a backup"
         ) from error
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,12 +34,7 @@ def import_store(
         ConflictError: answers differ and `on_conflict` is FAIL; nothing was imported.
         StoreError: the store cannot be written.
     """
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise ExportError(f"{source} cannot be read: {error.strerror}") from error
-    with file:
-        lines = _ExportFile(file, source)
+    with open_export(source) as lines:
         teachers = lines.teachers()
         report = MergeReport()
         with writing(path, create=True) as connection:
@@ -48,8 +44,23 @@ def import_store(
     return report
 
 
+@contextmanager
+def open_export(source: Path) -> Iterator["ExportFile"]:
+    """An export to read.
+
+    Raises:
+        ExportError: `source` cannot be read.
+    """
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise ExportError(f"{source} cannot be read: {error.strerror}") from error
+    with file:
+        yield ExportFile(file, source)
+
+
 @dataclass(slots=True)
-class _ExportFile:
+class ExportFile:
     """An open export, read once from its first line to its trailer."""
 
     file: BinaryIO

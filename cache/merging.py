@@ -116,7 +116,7 @@ def _settle(
     """The record of one key as the store is to have it."""
     ranked = ([known] if known else []) + sorted(arrivals, key=_seniority)
     serving = next((record for record in ranked if record.completion), ranked[0])
-    _count(known, serving.served, ranked, report)
+    count_arrival(report, serving.served, [each.served for each in ranked], new=known is None)
     if on_conflict is OnConflict.RECORD:
         return _joined(serving.completion, ranked)
     if known is None:
@@ -129,17 +129,17 @@ def _seniority(record: Record) -> tuple[bool, float, bytes]:
     return record.completion is None, served.created_at, served.content_digest
 
 
-def _count(
-    known: Record | None, served: StoredEntry, ranked: list[Record], report: MergeReport
+def count_arrival(
+    report: MergeReport, served: StoredEntry, rivals: Sequence[StoredEntry], *, new: bool
 ) -> None:
-    others = [record.served for record in ranked]
-    differing = [other for other in others if other.content_digest != served.content_digest]
-    refused = [other for other in others if _is_refusal(other) and not _is_refusal(served)]
-    conflicting = [other for other in differing if _is_refusal(other) == _is_refusal(served)]
-    report.added += known is None
+    """Count one key: `served` is its answer from now on, out of `rivals`."""
+    differing = [each for each in rivals if each.content_digest != served.content_digest]
+    refused = [each for each in rivals if _is_refusal(each) and not _is_refusal(served)]
+    conflicting = [each for each in differing if _is_refusal(each) == _is_refusal(served)]
+    report.added += new
     report.conflicts += bool(conflicting)
     report.refusals_superseded += bool(refused)
-    report.same += known is not None and not differing
+    report.same += not new and not differing
     if conflicting and len(report.named) < _NAMED:
         conflict = Conflict(served.key, served.content_digest, conflicting[0].content_digest)
         report.named.append(conflict)

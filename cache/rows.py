@@ -102,16 +102,16 @@ def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[
         CanonicalError: an answer has no canonical JSON.
     """
     now = time.time()
-    fresh = [
-        StoredEntry(entry.fingerprint.key, entry.answer, content_digest(entry.answer), now)
-        for entry in entries
-    ]
+    fresh = [_as_served(entry, now) for entry in entries]
     completed = [(each, each.answer) for each in fresh if isinstance(each.answer, Completion)]
     refused = [(each, each.answer) for each in fresh if isinstance(each.answer, Refusal)]
     teachers = _teacher_ids(connection, {entry.teacher_digest for entry in entries})
     connection.executemany(
         _INSERT_REQUEST,
-        [_request_row(entry, teachers[entry.teacher_digest], now) for entry in entries],
+        [
+            _request_row(entry, teachers[entry.teacher_digest], served.created_at)
+            for entry, served in zip(entries, fresh, strict=True)
+        ],
     )
     added = connection.executemany(
         _INSERT_COMPLETION, [_completion_row(*pair) for pair in completed]
@@ -162,6 +162,12 @@ def _teacher_ids(connection: Connection, digests: set[str]) -> dict[str, int]:
             raise StoreError(f"the teacher {digest} is not in the store: call register_teacher")
         known[digest] = row[0]
     return known
+
+
+def _as_served(entry: NewEntry, now: float) -> StoredEntry:
+    created_at = now if entry.created_at is None else entry.created_at
+    digest = content_digest(entry.answer)
+    return StoredEntry(entry.fingerprint.key, entry.answer, digest, created_at)
 
 
 def _request_row(entry: NewEntry, teacher_id: int, now: float) -> _Row:

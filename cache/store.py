@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -147,16 +148,17 @@ class CompletionStore:
 
         return StoreStats(**self.query(count_rows), file_bytes=self._database.size_bytes())
 
-    def query(self, ask: Callable[["Connection"], T]) -> T:
-        """What `ask` finds out, with all of the store as of one moment.
-
-        For reports, of which `cache.explaining` and `cache.ledger` are examples: it takes a
-        connection of its own, so that look-ups go on meanwhile.
+    def snapshot(self) -> AbstractContextManager["Connection"]:
+        """A connection that sees all of the store as of one moment; look-ups go on meanwhile.
 
         Raises:
-            StoreDamaged: a page that the query needs is damaged.
+            StoreDamaged: a page that a query needs is damaged.
         """
-        with self._database.snapshot() as connection:
+        return self._database.snapshot()
+
+    def query(self, ask: Callable[["Connection"], T]) -> T:
+        """What `ask` finds out from a snapshot, as `cache.explaining` and `cache.ledger` do."""
+        with self.snapshot() as connection:
             return ask(connection)
 
     def leases(self, seconds: float) -> "Leases | None":
