@@ -32,7 +32,11 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Not into a log file: there it would leave an empty line.
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task, moved_at = bar.add_task(label, total=None), 0.0
 
         def move(done: int, total: int) -> None:
