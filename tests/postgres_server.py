@@ -48,6 +48,22 @@ class PostgresServer:
         yield self.url(name)
         self.command(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextmanager
+    def away(self, url: str) -> Iterator[None]:
+        """Break every connection to this database, and refuse new ones until the block ends."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self.command(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self.disconnect(url)
+        yield
+        self.command(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    def disconnect(self, url: str) -> None:
+        """Break every connection to this database, as a restart or a firewall does."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self.command(
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
