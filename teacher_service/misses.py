@@ -43,6 +43,9 @@ def _explained(outcome: Outcome, explanation: "Explanation | None") -> Outcome:
     assert isinstance(outcome.result, CacheMiss)
     if explanation is None:
         return replace(outcome, result=CacheMiss(f"{outcome.result.message}. The store is empty"))
+    if not explanation.differences:
+        other = CacheMiss(f"{outcome.result.message}. Under this key is another answer")
+        return replace(outcome, result=other)
     fields = ", ".join(each.field for each in explanation.differences)
     error = CacheMiss(
         f"{outcome.result.message}. The nearest stored request, {explanation.key.hex()}, "

@@ -20,6 +20,8 @@ class Ask:
     fingerprint: Fingerprint
     compressed_text: str | None
     """The text that was put into the template; None for a plain request."""
+    content_digest: bytes | None = None
+    """Of the stored answer that is wanted, and no other; None: whichever is the key's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +79,23 @@ class Counters:
     """Generations actually made."""
 
 
-def hit(key: bytes, entry: StoredEntry) -> Outcome:
+def hit(entry: StoredEntry) -> Outcome:
     """A stored answer, served as it is."""
     return Outcome(
-        key, "hit", None, entry.answer, entry.content_digest, entry.created_at, stored=False
+        entry.key, "hit", None, entry.answer, entry.content_digest, entry.created_at, stored=False
     )
 
 
 def cache_miss(ask: Ask, forward: Forward, identity: TeacherIdentity, *, explain: bool) -> Outcome:
     """No usable answer, and no way upstream."""
     key = ask.fingerprint.key
+    stored = f"of teacher {identity.name} ({identity.digest[:12]}) is stored under {key.hex()}"
     error = CacheMiss(
-        f"no usable completion of teacher {identity.name} ({identity.digest[:12]}) is stored under "
-        f"{key.hex()}, and this request may not go upstream: record it with a server in "
-        "`mode: record`, or drop Cache-Control directives"
+        f"no answer {ask.content_digest.hex()} {stored}, and no model can be asked for it: "
+        "it is in the store of whoever recorded it"
+        if ask.content_digest
+        else f"no usable completion {stored}, and this request may not go upstream: record it with "
+        "a server in `mode: record`, or drop Cache-Control directives"
     )
     # One that is stored, but not good enough for the request, needs no explanation.
     unexplained = ask if explain and forward == "miss" else None

@@ -136,7 +136,10 @@ def _batch_asks(teacher: Teacher, asked: BatchRequest) -> list[Ask]:
     for item in asked.items:
         user = {"role": "user", "content": template.render(item.text, item.question)}
         body = {**sampling, "messages": [*system, user]}
-        asks.append(teacher.ask("chat/completions", body, compressed_text=item.text))
+        wanted = bytes.fromhex(item.content_digest) if item.content_digest else None
+        asks.append(
+            teacher.ask("chat/completions", body, compressed_text=item.text, content_digest=wanted)
+        )
     return asks
 
 

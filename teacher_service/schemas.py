@@ -68,6 +68,8 @@ class BatchItem(BaseModel):
 
     text: str
     question: str | None = None
+    content_digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """A replay's: serve this very answer, also where it is not the key's; else fail as a miss."""
 
 
 class BatchRequest(_Envelope):

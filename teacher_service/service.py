@@ -99,6 +99,7 @@ class Teacher:
         body: Mapping[str, Any],
         sample_index: int = 0,
         compressed_text: str | None = None,
+        content_digest: bytes | None = None,
     ) -> Ask:
         """Turn a client's body into the one that goes upstream, and name it by its fingerprint.
 
@@ -109,7 +110,7 @@ class Teacher:
         if sample_index and isinstance(seed := body.get("seed"), int):
             sent["seed"] = seed + sample_index  # As vLLM does: else all n choices were the same.
         key = fingerprint(self.identity.digest, sent, sample_index)
-        return Ask(UpstreamRequest(endpoint, sent), key, compressed_text)
+        return Ask(UpstreamRequest(endpoint, sent), key, compressed_text, content_digest)
 
     def submit(
         self, asks: Sequence[Ask], control: CacheControl, caller: Caller = ANYONE
@@ -122,18 +123,17 @@ class Teacher:
             Overloaded: Something is missing, and too much is being made already.
             StoreUnavailable: Something is missing, and the store could not keep it.
         """
-        keys = [ask.fingerprint.key for ask in asks]
-        stored = {} if control.no_cache else self._store.lookup(keys)
+        stored = [None] * len(asks) if control.no_cache else self._find(asks)
         now = time.time()
         tickets: list[Outcome | Pending] = []
         leads: list[_Lead] = []
         unexplained = EXPLAINED
-        for ask, key in zip(asks, keys, strict=True):
-            entry = stored.get(key)
+        for ask, entry in zip(asks, stored, strict=True):
             forward = control.forward(entry.created_at if entry else None, now)
             if forward is None:
-                tickets.append(hit(key, stored[key]))
-            elif self._backend is None or control.only_if_cached:
+                assert entry
+                tickets.append(hit(entry))
+            elif self._backend is None or control.only_if_cached or ask.content_digest:
                 explain, unexplained = unexplained > 0, unexplained - 1
                 tickets.append(cache_miss(ask, forward, self.identity, explain=explain))
             else:
@@ -197,6 +197,21 @@ class Teacher:
         if self._backend:
             await self._backend.close()
         self._store.close()
+
+    def _find(self, asks: Sequence[Ask]) -> list[StoredEntry | None]:
+        """What is stored for each: its key's answer, or the very answer that it wants."""
+        served = self._store.lookup([ask.fingerprint.key for ask in asks])
+        found = [served.get(ask.fingerprint.key) for ask in asks]
+        others = {
+            place: (ask.fingerprint.key, ask.content_digest)
+            for place, (ask, entry) in enumerate(zip(asks, found, strict=True))
+            if ask.content_digest and not (entry and entry.content_digest == ask.content_digest)
+        }
+        if others:
+            exact = self._store.lookup_exact(list(others.values()))
+            for place, wanted in others.items():
+                found[place] = exact.get(wanted)
+        return found
 
     def _check_room(self, control: CacheControl) -> None:
         if self._in_flight >= self._max_in_flight:

@@ -126,6 +126,7 @@ def test_an_empty_batch_is_answered_emptily(service):
         ({"items": [{"question": "?"}]}, "items.0.text"),
         ({"items": [{"text": "a", "txt": "b"}]}, "items.0.txt"),
         ({"items": [{"text": None}]}, "items.0.text"),
+        ({"items": [{"text": "a", "content_digest": "0a"}]}, "items.0.content_digest"),
         ({"n": 2}, "n"),
         ({"stream": True}, "stream"),
         ({"model": None}, "model"),

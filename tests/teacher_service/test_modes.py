@@ -3,6 +3,9 @@
 import pytest
 
 import cache.store
+from cache import Completion, CompletionStore, Fingerprint, NewEntry, content_digest
+from cache.promoting import promote_alternate
+from cache.records import read_records
 from teacher_service import StartError, create_app, load_settings
 
 
@@ -65,6 +68,40 @@ def test_a_replay_miss_is_explained_by_the_nearest_stored_request(run_service):
         {"field": "request.max_tokens", "stored": "5", "asked": "6"}
     ]
     assert "secret" not in item["error"]["message"]
+
+
+def test_an_answer_is_served_by_its_digest_whatever_became_the_keys(run_service, store_path):
+    """A replay names the recorded answer; a completion that was promoted since is not it."""
+    ask = {"text": "Anna leads Zeta.", "question": "Who?"}
+    with run_service() as recorder:
+        [item] = recorder.batch([ask]).json()["data"]
+    with CompletionStore.open(store_path) as store:
+        [record] = store.query(lambda connection: list(read_records(connection)))
+        asked = Fingerprint(record.key, record.document)
+        other = Completion("Berta.", "stop")
+        store.commit([NewEntry(asked, record.teacher_digest, None, other)]).result()
+    digest = content_digest(other).hex()
+    promote_alternate(store_path, item["key"], digest)
+    with run_service(mode="replay") as replay:
+        asks = [ask, {**ask, "content_digest": item["content_digest"]}]
+        plain, wanted = replay.batch(asks).json()["data"]
+    assert (plain["text"], plain["content_digest"]) == ("Berta.", digest)
+    assert wanted == {**item, "index": 1, "cache": "hit"}
+
+
+def test_a_digest_that_is_not_stored_is_a_miss_of_any_server(run_service):
+    """No model can be asked for it; who records goes upstream for the other items alone."""
+    ask = {"text": "Anna leads Zeta."}
+    wanted = {**ask, "content_digest": "0" * 64}
+    with run_service() as recorder:
+        first, second = recorder.batch([wanted, ask]).json()["data"]
+        [third] = recorder.batch([wanted]).json()["data"]
+        assert recorder.since_start()["backend_calls"] == 1
+    assert second["outcome"] == "completed"
+    for item in (first, third):
+        assert item["error"]["type"] == "cache_miss"
+        assert f"no answer {'0' * 64} of teacher" in item["error"]["message"]
+    assert third["error"]["message"].endswith("Under this key is another answer")
 
 
 def test_only_the_first_misses_of_a_request_are_explained(run_service):
