@@ -313,11 +313,12 @@ def test_the_order_of_sources_does_not_matter(make_store, tmp_path, served):
 
 
 def test_what_the_target_serves_stays(make_store, served):
-    """Also against an older answer of a source."""
+    """Also against an older answer of a source, which is kept beside it."""
     older = make_store("older", ("a", "Older."))
     target = make_store("target", ("a", "Mine."))
     merge_stores(target, [older])
     assert served(target, "a") == "Mine."
+    assert _counts(target) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("policy", list(OnConflict))

@@ -6,20 +6,19 @@ from contextlib import closing
 
 import pytest
 
-from cache import (
-    CompletionStore,
-    StoreFull,
-    StoreLocked,
-)
+from cache import CompletionStore, StoreFull, StoreLocked
 from cache.forgetting import forget_keys, forget_text
 from cache.verifying import verify_store
 
 SECRET = "Zorblax Quintavious met “Ünal” in Room 9\nand signed."
 
 
-def _execute(path, statement, *values):
+def _remove_carelessly(path, keys):
+    """As any program would: the bytes stay in free space."""
     with closing(sqlite3.connect(path)) as shell, shell:
-        shell.execute(statement, values)
+        shell.execute("PRAGMA secure_delete = OFF")
+        for table in ("completions", "requests"):
+            shell.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in keys])
 
 
 def _log(path):
@@ -38,20 +37,16 @@ def _bytes_on_disk(path):
 
 @pytest.fixture
 def secretive(stocked, make_entry):
-    """The store with a secret: as a compressed text, as a message, within a longer message."""
+    """The store with a secret, as a compressed text and as a message; and in its free space."""
     with CompletionStore.open(stocked) as store:
         entries = [
             make_entry("about it", "It was nine.", compressed_text=SECRET),
             make_entry(SECRET, "Yes.", compressed_text=None),
         ]
-        store.commit(entries).result()
-        # Edits and removals leave old bytes in free space, unless something is done about it.
-        store.commit([make_entry(f"x{n}", SECRET * 3) for n in range(20)]).result()
-    for number in range(20):
-        key = make_entry(f"x{number}").fingerprint.key
-        for table in ("completions", "requests"):
-            _execute(stocked, f"DELETE FROM {table} WHERE key = ?", key)
-    assert SECRET.encode() in _bytes_on_disk(stocked)
+        removed = [make_entry(f"x{number}", "Zorblax " * 10) for number in range(20)]
+        store.commit(entries + removed).result()
+    _remove_carelessly(stocked, [entry.fingerprint.key for entry in removed])
+    assert stocked.read_bytes().count(b"Zorblax") > 100
     return stocked
 
 
