@@ -9,11 +9,11 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from cache import CacheError, CompletionStore, default_store_path
+from teacher_service import cache_routes, routes
 from teacher_service.backends import build_backend
 from teacher_service.errors import StartError
 from teacher_service.identity import stored_identity
 from teacher_service.replies import error_reply
-from teacher_service.routes import router
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
 from teacher_service.turns import Turns
@@ -41,7 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
     app.state.teacher = teacher
     app.state.settings = settings
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(cache_routes.router)
     app.add_exception_handler(HTTPException, _no_such_route)
     return app
 

@@ -3,6 +3,7 @@
 ServiceError                a client is told; OpenAI's error body, the status below
 ├── BadRequest              400  malformed body, header or template
 ├── UnknownModel            404  no teacher is served under that name
+├── NotStored               404  no such entry in the store, or no such run
 ├── NoSuchRoute             4xx  what the router itself refuses
 ├── BodyTooLarge            413
 ├── Overloaded              429  too many completions in flight here; wait and ask again
@@ -67,6 +68,14 @@ class UnknownModel(ServiceError):
 
     status = 404
     type = "invalid_request_error"
+
+
+class NotStored(ServiceError):
+    """The store holds no such entry, or knows no such run."""
+
+    status = 404
+    type = "invalid_request_error"
+    worth_retrying = False
 
 
 class NoSuchRoute(ServiceError):

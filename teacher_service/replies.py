@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from teacher_service.errors import NoSuchRoute, ServiceError, as_service_error
 from teacher_service.payloads import Json, error_object, json_bytes
 
+NDJSON = "application/x-ndjson"
+
 
 def json_reply(body: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""

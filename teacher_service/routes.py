@@ -1,6 +1,5 @@
 """The routes: read, ask the teacher, write. What they promise is in OpenAI's API reference."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from teacher_service import payloads
-from teacher_service.backends.base import Endpoint
 from teacher_service.cache_control import cache_status
 from teacher_service.errors import ServiceError
 from teacher_service.incoming import (
@@ -22,26 +20,30 @@ from teacher_service.incoming import (
 )
 from teacher_service.outcomes import Ask, Outcome, Pending
 from teacher_service.payloads import json_bytes
-from teacher_service.replies import error_reply, json_reply
-from teacher_service.schemas import BatchRequest, ChatRequest, CompletionRequest, parse
+from teacher_service.replies import NDJSON, error_reply, json_reply
+from teacher_service.schemas import (
+    BatchRequest,
+    ChatRequest,
+    ChoicesRequest,
+    CompletionRequest,
+    parse,
+)
 from teacher_service.service import Teacher
 from teacher_service.templates import PromptTemplate
 
 router = APIRouter(route_class=ErrorRoute)
 
-NDJSON = "application/x-ndjson"
-
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """A conversation's next message; `n` choices, streamed where wanted."""
-    return await _complete(request, ChatRequest, "chat/completions")
+    return await _complete(request, ChatRequest)
 
 
 @router.post("/v1/completions")
 async def completions(request: Request) -> Response:
     """The continuation of plain prompts."""
-    return await _complete(request, CompletionRequest, "completions")
+    return await _complete(request, CompletionRequest)
 
 
 @router.post("/v1/teacher/completions")
@@ -74,14 +76,6 @@ async def model(request: Request, name: str) -> Response:
     return json_reply(payloads.model(name))
 
 
-@router.get("/v1/cache/stats")
-async def cache_stats(request: Request) -> Response:
-    """Who the teacher is, what happened since the start, and what the store holds."""
-    # Counting millions of rows takes seconds.
-    stats = await asyncio.to_thread(teacher_of(request).stats)
-    return json_reply({"mode": request.app.state.settings.mode, **stats})
-
-
 @router.get("/livez")
 async def livez() -> Response:
     """The process answers; also how a client knows that it is ours."""
@@ -100,25 +94,27 @@ async def readyz(request: Request) -> Response:
     return json_reply({"status": "ready"})
 
 
-async def _complete(
-    request: Request, schema: type[ChatRequest | CompletionRequest], endpoint: Endpoint
-) -> Response:
+def choice_asks(teacher: Teacher, asked: ChoicesRequest) -> list[Ask]:
+    """One ask for each choice of each prompt."""
+    return [
+        teacher.ask(asked.endpoint, body, sample_index)
+        for body in asked.bodies()
+        for sample_index in range(asked.n or 1)
+    ]
+
+
+async def _complete(request: Request, schema: type[ChoicesRequest]) -> Response:
     asked = parse(schema, await body_of(request))
     check_model(request, asked.model)
     teacher = teacher_of(request)
     deadline = deadline_of(request)
-    asks = [
-        teacher.ask(endpoint, body, sample_index)
-        for body in asked.bodies()
-        for sample_index in range(asked.n or 1)
-    ]
-    tickets = teacher.submit(asks, control_of(request), caller_of(request))
+    tickets = teacher.submit(choice_asks(teacher, asked), control_of(request), caller_of(request))
     outcomes = await teacher.settle(tickets, deadline)
     headers = {"Cache-Status": _cache_status(outcomes)}
     for outcome in outcomes:
         if isinstance(outcome.result, ServiceError):
             return error_reply(outcome.result, headers)
-    completion = payloads.completion(endpoint, asked.model, teacher.identity.digest, outcomes)
+    completion = payloads.completion(asked.endpoint, asked.model, teacher.identity.digest, outcomes)
     if not asked.stream:
         return json_reply(completion, headers=headers)
     include_usage = bool(asked.stream_options and asked.stream_options.include_usage)

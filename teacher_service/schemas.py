@@ -1,13 +1,14 @@
 """What clients send: the envelope is checked here, sampling fields pass through untouched."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache import CanonicalError, parse_json
+from teacher_service.backends.base import Endpoint
 from teacher_service.errors import BadRequest
 
-EnvelopeT = TypeVar("EnvelopeT", bound="_Envelope")
+FormT = TypeVar("FormT", bound=BaseModel)
 
 MAX_CHOICES = 128
 
@@ -42,6 +43,7 @@ class _ChoicesEnvelope(_Envelope):
 class ChatRequest(_ChoicesEnvelope):
     """`POST /v1/chat/completions`."""
 
+    endpoint: ClassVar[Endpoint] = "chat/completions"
     messages: _Filled[dict[str, Any]]
 
     def bodies(self) -> list[dict[str, Any]]:
@@ -52,6 +54,7 @@ class ChatRequest(_ChoicesEnvelope):
 class CompletionRequest(_ChoicesEnvelope):
     """`POST /v1/completions`."""
 
+    endpoint: ClassVar[Endpoint] = "completions"
     prompt: str | _Filled[str] | _Filled[int] | _Filled[_Filled[int]]
 
     def bodies(self) -> list[dict[str, Any]]:
@@ -59,6 +62,10 @@ class CompletionRequest(_ChoicesEnvelope):
         several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
         prompts = self.prompt if several else [self.prompt]
         return [{"prompt": prompt, **self.sampling()} for prompt in prompts]
+
+
+ChoicesRequest: TypeAlias = ChatRequest | CompletionRequest
+"""A request for one or more choices."""
 
 
 class BatchItem(BaseModel):
@@ -82,7 +89,16 @@ class BatchRequest(_Envelope):
     stream: Literal[False] | None = False
 
 
-def parse(schema: type[EnvelopeT], body: bytes) -> EnvelopeT:
+class LookupRequest(BaseModel):
+    """`POST /v1/cache/lookup`: keys, and requests as they would be sent to be completed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    keys: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = []
+    requests: list[ChoicesRequest] = []
+
+
+def parse(schema: type[FormT], body: bytes) -> FormT:
     """Read a body.
 
     Raises:

@@ -9,8 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from cache import (
@@ -84,7 +83,7 @@ class Teacher:
     ) -> None:
         self.identity = identity
         self.counters = Counters()
-        self._store = store
+        self.store = store
         self._backend = backend
         self._max_in_flight = max_in_flight
         self._usage = usage
@@ -144,7 +143,7 @@ class Teacher:
             self._start(leads, control)
         self._count(tickets)
         if self._usage:
-            self._note(tickets, caller, self._usage)
+            self._usage.follow(tickets, caller)
         return tickets
 
     async def settle(
@@ -157,7 +156,7 @@ class Teacher:
         outcomes = [outcome_of(ticket) for ticket in tickets]
         self.counters.failed += sum(isinstance(one.result, ServiceError) for one in outcomes)
         self.counters.refused += sum(isinstance(one.result, Refusal) for one in outcomes)
-        return await explain_misses(self._store, outcomes)
+        return await explain_misses(self.store, outcomes)
 
     def check_writable(self) -> None:
         """Whether a new answer could be kept.
@@ -169,21 +168,14 @@ class Teacher:
         if self._backend is None:
             return
         try:
-            self._store.check_writable()
+            self.store.check_writable()
         except StoreError as error:
             raise store_problem(error) from error
 
-    def stats(self) -> dict[str, Any]:
-        """Counters since the start, and what the store holds."""
-        return {
-            "teacher": {
-                "name": self.identity.name,
-                "digest": self.identity.digest,
-                "backend": self.identity.backend,
-            },
-            "since_start": asdict(self.counters),
-            "store": asdict(self._store.stats()),
-        }
+    async def write_notes(self) -> None:
+        """Put what was noted so far into the store, for a reader that wants it all."""
+        if self._usage and (written := self._usage.flush()):
+            await asyncio.wrap_future(written)
 
     async def close(self, grace_s: float) -> None:
         """Let what is under way arrive and be stored, then let go of backend and store."""
@@ -196,11 +188,11 @@ class Teacher:
             self._usage.flush()
         if self._backend:
             await self._backend.close()
-        self._store.close()
+        self.store.close()
 
     def _find(self, asks: Sequence[Ask]) -> list[StoredEntry | None]:
         """What is stored for each: its key's answer, or the very answer that it wants."""
-        served = self._store.lookup([ask.fingerprint.key for ask in asks])
+        served = self.store.lookup([ask.fingerprint.key for ask in asks])
         found = [served.get(ask.fingerprint.key) for ask in asks]
         others = {
             place: (ask.fingerprint.key, ask.content_digest)
@@ -208,7 +200,7 @@ class Teacher:
             if ask.content_digest and not (entry and entry.content_digest == ask.content_digest)
         }
         if others:
-            exact = self._store.lookup_exact(list(others.values()))
+            exact = self.store.lookup_exact(list(others.values()))
             for place, wanted in others.items():
                 found[place] = exact.get(wanted)
         return found
@@ -296,7 +288,7 @@ class Teacher:
 
     def _look_again(self, leads: list[_Lead]) -> list[_Lead]:
         """Land what was stored between the first look-up and the registration."""
-        found = self._store.lookup([lead.key for lead in leads if lead.shared])
+        found = self.store.lookup([lead.key for lead in leads if lead.shared])
         for lead in leads:
             if lead.shared and (entry := found.get(lead.key)):
                 self._land(lead, landed(entry, found=True))
@@ -337,7 +329,7 @@ class Teacher:
             NewEntry(lead.ask.fingerprint, self.identity.digest, lead.ask.compressed_text, answer)
             for lead, answer in made
         ]
-        return await asyncio.wrap_future(self._store.commit(entries))
+        return await asyncio.wrap_future(self.store.commit(entries))
 
     def _land(self, lead: _Lead, landing: Landing) -> None:
         if lead.flight.done():
@@ -358,18 +350,6 @@ class Teacher:
         self.counters.hits += served.count("hit")
         self.counters.misses += served.count("miss")
         self.counters.collapsed += served.count("collapsed")
-
-    def _note(self, tickets: Sequence[Outcome | Pending], caller: Caller, usage: UsageLog) -> None:
-        """Note each answer once it is there, whether or not its client still waits."""
-
-        def note(ticket: Outcome | Pending, _: object = None) -> None:
-            usage.note(caller, outcome_of(ticket))
-
-        for ticket in tickets:
-            if isinstance(ticket, Pending):
-                ticket.flight.add_done_callback(partial(note, ticket))
-            else:
-                note(ticket)
 
 
 def _remaining(deadline: float | None) -> float | None:

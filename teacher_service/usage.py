@@ -7,14 +7,15 @@ store cannot take are dropped with a warning: neither is worth an answer.
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from cache import Account, Amount, Answer, Completion, CompletionStore, Use
 from cache.uses import ANONYMOUS
 from teacher_service.errors import BadRequest
-from teacher_service.outcomes import Outcome
+from teacher_service.outcomes import Outcome, Pending, outcome_of
 from teacher_service.settings import PriceSettings
 
 _log = logging.getLogger(__name__)
@@ -61,8 +62,31 @@ class UsageLog:
         self._amounts: dict[Account, Amount] = defaultdict(Amount)
         self._timer: asyncio.TimerHandle | None = None
 
-    def note(self, caller: Caller, outcome: Outcome) -> None:
-        """Note how one ask ended; failures cost nothing that is known."""
+    def follow(self, tickets: Sequence[Outcome | Pending], caller: Caller) -> None:
+        """Note each answer once it is there, whether or not its client still waits."""
+        for ticket in tickets:
+            if isinstance(ticket, Pending):
+                ticket.flight.add_done_callback(partial(self._landed, ticket, caller))
+            else:
+                self._note(ticket, caller)
+
+    def flush(self) -> Future[None] | None:
+        """Hand over what was noted; None where there is nothing. Closing the store waits for it."""
+        if self._timer is None:
+            return None
+        self._timer.cancel()
+        self._timer = None
+        uses, self._uses = self._uses, Counter()
+        amounts, self._amounts = self._amounts, defaultdict(Amount)
+        written = self._store.record_uses(uses, amounts)
+        written.add_done_callback(_warn_of_loss)
+        return written
+
+    def _landed(self, ticket: Pending, caller: Caller, _: object) -> None:
+        self._note(outcome_of(ticket), caller)
+
+    def _note(self, outcome: Outcome, caller: Caller) -> None:
+        """Failures cost nothing that is known."""
         if isinstance(outcome.result, Exception):
             return
         # An answer that was never stored has no key that a run could need again.
@@ -72,16 +96,6 @@ class UsageLog:
         self._amounts[account] += amount_of(outcome.result, self._prices)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)
-
-    def flush(self) -> None:
-        """Hand over what was noted; `CompletionStore.close` waits for it."""
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        uses, self._uses = self._uses, Counter()
-        amounts, self._amounts = self._amounts, defaultdict(Amount)
-        self._store.record_uses(uses, amounts).add_done_callback(_warn_of_loss)
 
 
 def amount_of(answer: Answer, prices: PriceSettings) -> Amount:
