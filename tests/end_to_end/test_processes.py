@@ -35,9 +35,9 @@ def two(document, teacher_url, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = Path(sys.executable).with_name("accelerate")
-    command = [str(launcher), "launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--main_process_port", str(port), "-m", "trainer"]
+    # What `accelerate launch --multi_gpu` runs; with `--cpu` it starts one process, or needs MPI.
+    command = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", str(port), "-m", "trainer"]
     done = subprocess.run(
         [*command, "config.yaml", "logging.log_interval=1"],
         cwd=folder,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cache import CompletionStore
@@ -25,6 +26,7 @@ from trainer.errors import (
     TeacherUnreachable,
     TooManyFailures,
 )
+from trainer.learning.checkpoint import load_latest
 from trainer.learning.launch import Result, resume, train_new
 from trainer.learning.lockfile import Lock
 from trainer.learning.run_folder import saved_weights_digest
@@ -221,6 +223,24 @@ def test_a_run_of_failures_moves_nothing_and_replays_as_such(
     assert again.lock_root == failed.lock_root
     answered = train_new(config, "fine", teacher_url=teacher_url, runs=runs, report=Announced())
     assert answered.lock_root != failed.lock_root
+
+
+def test_failed_steps_have_no_momentum(document, runs, tmp_path):
+    """Two good steps, then a teacher that answers nothing: the weights stay where they were."""
+    config = Config.model_validate(
+        document(teacher={"max_failed_share": 1.0}, reward={"compression_tolerance": 1.0})
+    )
+    store, checkpoints = tmp_path / "own.sqlite", runs / "trial/checkpoints"
+    with own_service(store=store) as url, pytest.raises(KeyboardInterrupt):
+        train_new(
+            config, "trial", teacher_url=url, runs=runs, report=Announced("step 2/8", _send())
+        )
+    _, before = load_latest(checkpoints, torch.device("cpu"))
+    with own_service(mode="replay", store=store) as url:
+        resume(runs / "trial", teacher_url=url, report=Announced())
+    progress, after = load_latest(checkpoints, torch.device("cpu"))
+    assert progress.step == 6
+    torch.testing.assert_close(after["model"], before["model"], rtol=0, atol=0)
 
 
 def test_there_is_nothing_to_resume(tmp_path, teacher_url, stop_at):
