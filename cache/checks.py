@@ -38,7 +38,8 @@ def answer_problem(entry: StoredEntry) -> str | None:
         return f"the answer is damaged: {error}"
     if found == entry.content_digest:
         return None
-    return f"the answer hashes to {found.hex()}, its content digest is {entry.content_digest.hex()}"
+    stated = _shown(entry.content_digest)
+    return f"the answer hashes to {_shown(found)}, its content digest is {stated}"
 
 
 def text_problem(text: str | None, sha256: bytes | None) -> str | None:
@@ -60,4 +61,4 @@ def _sha256(text: str) -> bytes | None:
 
 
 def _shown(digest: bytes | None) -> str:
-    return digest.hex() if digest else "nothing"
+    return f"{digest.hex()[:12]}…" if digest else "nothing"

@@ -1,12 +1,12 @@
 """What the cache commands print: tables for people, and progress while they wait."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -51,11 +51,11 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_figures(title: str, figures: Mapping[str, Any]) -> None:
     """One line for each figure, with its name as people write it."""
-    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for name, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), escape(shown))
-    _print(table)
+        table.add_row(name.replace("_", " "), shown)
+    _print(title, table)
 
 
 def print_merge(title: str, report: "MergeReport") -> None:
@@ -92,15 +92,14 @@ def print_verification(title: str, report: "VerifyReport") -> None:
 
 def print_record(record: "Record") -> None:
     """Everything about one key, texts in full."""
+    document = json.loads(record.document)
     print_figures(
-        f"key {record.key.hex()}",
-        {
-            "teacher": record.teacher_digest,
-            "first asked": _when(record.created_at),
-            "compressed text": "-" if record.compressed_text is None else record.compressed_text,
-            "document": record.document,
-        },
+        f"Key {record.key.hex()}",
+        {"teacher": record.teacher_digest, "first asked": _when(record.created_at)},
     )
+    _print("Request", json.dumps(document["request"], indent=2, ensure_ascii=False))
+    if record.compressed_text is not None:
+        _print("Compressed text", record.compressed_text)
     rows = [[kind, *_described(entry, full=True)] for kind, entry in _answers(record)]
     _print_rows(
         "Answers", ["", "answer", "finish reason", "made", "latency", "content digest"], rows
@@ -140,15 +139,16 @@ def _when(seconds: float) -> str:
 
 
 def _print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*columns, title=escape(title), title_justify="left")
+    table = Table(*columns)
     for row in rows:
-        table.add_row(*map(escape, row))
-    _print(table)
+        table.add_row(*row)
+    _print(title, table)
 
 
-def _print(table: Table) -> None:
+def _print(title: str, content: Table | str) -> None:
     """Fold nothing where the output is no terminal: programs read whole keys there."""
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # Texts are shown as they are.
     if not console.is_terminal:
         console.width = 10_000
-    console.print(table)
+    console.print(title, style="bold")
+    console.print(content)

@@ -58,7 +58,7 @@ def keys(home):
     """The keys of a store in the default place: meeting, its alternate, refused."""
     return _fill(
         home / "completions.sqlite",
-        ("meeting", "Ünal leads [it]."),
+        ("meeting", "Ünal leads [it] :smile:."),
         ("meeting", "Ada leads it."),
         ("secret Zorblax", Refusal("content_filter", "No.")),
     )
@@ -76,7 +76,13 @@ def test_stats_show_and_find(cache, keys, home):
     assert (stats["completions"], stats["alternates"], stats["refusals"]) == ("1", "1", "1")
     shown = cache("show", keys[0][:10])
     assert shown.code == 0
-    for part in (keys[0], TEACHER.digest, "Say: meeting", "Ünal leads [it].", "Ada leads it."):
+    for part in (
+        keys[0],
+        TEACHER.digest,
+        "Say: meeting",
+        "Ünal leads [it] :smile:.",
+        "Ada leads it.",
+    ):
         assert part in shown.out
     found = cache("find", "secret Zorblax")
     assert keys[2] in found.out
@@ -195,7 +201,7 @@ def test_a_store_that_a_service_holds_is_not_written(cache, keys, home):
 
 def test_a_missing_store_is_not_made_by_looking(cache, home):
     """Nor by commands that only take away."""
-    for arguments in (("stats",), ("verify",), ("forget", "x"), ("show", "ab"), ("migrate",)):
+    for arguments in (("stats",), ("verify",), ("forget", "x"), ("show", "ab")):
         said = cache(*arguments)
         assert said.code == 1
         assert said.err.startswith(f"there is no store at {home}")
