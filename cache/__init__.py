@@ -31,7 +31,7 @@ from cache.errors import (
     UnsupportedFilesystem,
 )
 from cache.fingerprint import FINGERPRINT_VERSION, Fingerprint, fingerprint
-from cache.places import migrate, parse_place
+from cache.places import migrate, parse_place, shown_place
 from cache.store import CompletionStore, default_store_path
 from cache.uses import Account, Amount, Use
 
@@ -71,4 +71,5 @@ __all__ = [
     "migrate",
     "parse_json",
     "parse_place",
+    "shown_place",
 ]

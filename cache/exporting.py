@@ -28,12 +28,12 @@ class ExportReport:
 
 
 def export_store(
-    path: Path,
+    place: Path | str,
     target: Path,
     selection: Selection = EVERYTHING,
     progress: Progress = no_progress,
 ) -> ExportReport:
-    """Write what `selection` picks of the store at `path` to the new file `target`.
+    """Write what `selection` picks of the store at `place` to the new file `target`.
 
     The export shows the store as of one moment; a service may write meanwhile.
 
@@ -42,7 +42,7 @@ def export_store(
         StoreError: the store cannot be read, or no teacher matches.
         ExportError: `target` exists, or cannot be written.
     """
-    with reading(path) as connection, new_file(target) as partial:
+    with reading(place) as connection, new_file(target) as partial:
         total = count_records(connection, selection)
         with partial.open("wb") as file:
             for done, line in enumerate(export_lines(connection, selection)):

@@ -19,12 +19,12 @@ from cache.records import Record
 
 
 def import_store(
-    path: Path,
+    place: Path | str,
     source: Path,
     on_conflict: OnConflict = OnConflict.RECORD,
     progress: Progress = no_progress,
 ) -> MergeReport:
-    """Add the records of the export `source` to the store at `path`, which may be new.
+    """Add the records of the export `source` to the store at `place`; a file may be new.
 
     Every line is checked: the document against the key, each answer against its digest, and in
     the end all of them against the trailer. `progress` counts bytes.
@@ -37,7 +37,7 @@ def import_store(
     with open_export(source) as lines:
         teachers = lines.teachers()
         report = MergeReport()
-        with writing(path, create=True) as connection:
+        with writing(place, create=True) as connection:
             report.teachers_added = insert_teachers(connection, teachers)
             add_records(connection, lines.records(progress), on_conflict, report)
             require_agreement(report, on_conflict)

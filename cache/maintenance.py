@@ -1,6 +1,7 @@
 """How commands reach a store: one snapshot to read, or one transaction to write.
 
-A command that writes takes the writer's lock, so it is refused while a service holds the store.
+A command that writes to a file takes the writer's lock, so it is refused while a service holds the
+store. On PostgreSQL it locks the tables instead: services go on reading, and wait to write.
 """
 
 import json
@@ -32,8 +33,8 @@ def no_progress(done: int, total: int) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Connection]:
-    """The store at `path` as of one moment, whatever is written meanwhile.
+def reading(place: Path | str) -> Iterator[Connection]:
+    """The store at `place` as of one moment, whatever is written meanwhile.
 
     Text that is no UTF-8 comes back with surrogates in place of the bad bytes, which no hash
     accepts: a damaged row can be read, and named.
@@ -41,7 +42,13 @@ def reading(path: Path) -> Iterator[Connection]:
     Raises:
         StoreError: see the tree in `cache.errors`.
     """
-    path = path.expanduser().absolute()
+    if isinstance(place, str):
+        from cache.postgres.maintenance import reading_database
+
+        with reading_database(place) as connection:
+            yield connection
+        return
+    path = place.expanduser().absolute()
     with ExitStack() as resources:
         with translated(path):
             refuse_network(path)
@@ -57,12 +64,14 @@ def reading(path: Path) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(path: Path, *, create: bool = False, erase: bool = False) -> Iterator[Connection]:
-    """One transaction on the store at `path`: committed at the end, or nothing of it on an error.
+def writing(
+    place: Path | str, *, create: bool = False, erase: bool = False
+) -> Iterator[Connection]:
+    """One transaction on the store at `place`: committed at the end, or nothing of it on an error.
 
     Args:
-        path: The store.
-        create: Make the store where there is none.
+        place: The store.
+        create: Make the store where there is none; a database is never made.
         erase: What is deleted, now or earlier, leaves no bytes in the file or its log. Rewrites
             the file, and so needs as much room again.
 
@@ -71,7 +80,13 @@ def writing(path: Path, *, create: bool = False, erase: bool = False) -> Iterato
             `erase`, also when readers keep old pages alive (the transaction is committed then).
         StoreError: see the tree in `cache.errors`.
     """
-    path = path.expanduser().absolute()
+    if isinstance(place, str):
+        from cache.postgres.maintenance import writing_database
+
+        with writing_database(place) as connection:
+            yield connection
+        return
+    path = place.expanduser().absolute()
     with ExitStack() as resources:
         with translated(path):
             refuse_network(path)

@@ -48,12 +48,12 @@ class MergeReport:
 
 
 def merge_stores(
-    path: Path,
+    place: Path | str,
     sources: Sequence[Path],
     on_conflict: OnConflict = OnConflict.RECORD,
     progress: Progress = no_progress,
 ) -> MergeReport:
-    """Add the records of the stores `sources` to the store at `path`, all or none.
+    """Add the records of the stores `sources` to the store at `place`, all or none.
 
     A service may write to a source meanwhile; it is read as of one moment.
 
@@ -63,10 +63,10 @@ def merge_stores(
         StoreError: a store cannot be used, or the target is among the sources.
     """
     with ExitStack() as opened:
-        _refuse_itself(path, sources)
+        _refuse_itself(place, sources)
         connections = [opened.enter_context(reading(source)) for source in sources]
         report = MergeReport()
-        with writing(path, create=True) as target:
+        with writing(place, create=True) as target:
             named = [teacher for source in connections for teacher in read_teachers(source)]
             report.teachers_added = insert_teachers(target, named)
             total = sum(count_records(connection) for connection in connections)
@@ -184,7 +184,9 @@ def _told(records: Iterator[Record], total: int, progress: Progress) -> Iterator
         progress(done, total)
 
 
-def _refuse_itself(path: Path, sources: Sequence[Path]) -> None:
+def _refuse_itself(place: Path | str, sources: Sequence[Path]) -> None:
+    if isinstance(place, str) or not place.exists():
+        return
     for source in sources:
-        if path.exists() and source.exists() and source.samefile(path):
+        if source.exists() and source.samefile(place):
             raise StoreError(f"{source} is the target itself; name other stores to merge into it")

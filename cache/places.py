@@ -26,6 +26,16 @@ def parse_place(given: Path | str) -> Path | str:
     return given
 
 
+def shown_place(place: Path | str) -> str:
+    """A place for people: a URL without its password."""
+    if isinstance(place, Path):
+        return str(place)
+    _require_driver()
+    from cache.postgres.address import shown
+
+    return shown(place)
+
+
 def open_database(place: Path | str, *, read_only: bool) -> Database:
     """The database at `place`, opened.
 

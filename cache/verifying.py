@@ -38,8 +38,8 @@ class VerifyReport:
     named: tuple[Finding, ...]  # The first of them.
 
 
-def verify_store(path: Path, progress: Progress = no_progress) -> VerifyReport:
-    """Check every row of the store at `path`, and the database's own structure.
+def verify_store(place: Path | str, progress: Progress = no_progress) -> VerifyReport:
+    """Check every row of the store at `place`, and the database's own structure.
 
     What a client sees is hashed: documents, compressed texts, answers, teachers' definitions.
     Usage, provenance, latency and times have no hash: they are checked to be readable.
@@ -47,7 +47,7 @@ def verify_store(path: Path, progress: Progress = no_progress) -> VerifyReport:
     Raises:
         StoreError: the store cannot be opened at all.
     """
-    with reading(path) as connection:
+    with reading(place) as connection:
         return verify(connection, progress)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cache import default_store_path
+from cache import default_store_path, parse_place, shown_place
 from cache.on_conflict import OnConflict
 from taco.errors import UserError
 
@@ -19,8 +19,11 @@ cache_app = typer.Typer(
 )
 
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="The store's file; default: $TACO_HOME/completions.sqlite"),
+    str | None,
+    typer.Option(
+        "--store",
+        help="The store's file, or postgresql://…; default: $TACO_HOME/completions.sqlite",
+    ),
 ]
 KeysOption = Annotated[
     list[str] | None,
@@ -48,9 +51,8 @@ def stats(store: StoreOption = None) -> None:
     from cache import CompletionStore
     from taco.cache_tables import print_figures
 
-    path = _path(store)
-    with CompletionStore.open(path, read_only=True) as opened:
-        print_figures(str(path), asdict(opened.stats()))
+    with CompletionStore.open(place_of(store), read_only=True) as opened:
+        print_figures(str(opened.place), asdict(opened.stats()))
 
 
 @cache_app.command()
@@ -64,7 +66,7 @@ def show(
     from cache.selection import find_key
     from taco.cache_tables import print_record
 
-    with reading(_path(store)) as connection:
+    with reading(place_of(store)) as connection:
         found = find_key(connection, key)
         print_record(records_of(connection, [found])[found])
 
@@ -77,7 +79,7 @@ def find(text: Annotated[str, _TEXT], store: StoreOption = None) -> None:
     from cache.selection import Selection
     from taco.cache_tables import print_records
 
-    with reading(_path(store)) as connection:
+    with reading(place_of(store)) as connection:
         records = list(read_records(connection, Selection(text=_text(text))))
     if not records:
         raise UserError("nothing was ever asked about exactly this text")
@@ -102,7 +104,7 @@ def export(
 
     selection = Selection(teacher, text, _keys(store, key), since.timestamp() if since else None)
     with progress_bar("exporting") as progress:
-        report = export_store(_path(store), target, selection, progress)
+        report = export_store(place_of(store), target, selection, progress)
     print_figures(str(target), asdict(report))
 
 
@@ -117,8 +119,8 @@ def import_(
     from taco.cache_tables import print_merge, progress_bar
 
     with progress_bar("importing") as progress:
-        report = import_store(_path(store), source, on_conflict, progress)
-    print_merge(f"{source} -> {_path(store)}", report)
+        report = import_store(place_of(store), source, on_conflict, progress)
+    print_merge(f"{source} -> {shown_place(place_of(store))}", report)
 
 
 @cache_app.command()
@@ -132,8 +134,8 @@ def merge(
     from taco.cache_tables import print_merge, progress_bar
 
     with progress_bar("merging") as progress:
-        report = merge_stores(_path(store), sources, on_conflict, progress)
-    print_merge(f"{', '.join(map(str, sources))} -> {_path(store)}", report)
+        report = merge_stores(place_of(store), sources, on_conflict, progress)
+    print_merge(f"{', '.join(map(str, sources))} -> {shown_place(place_of(store))}", report)
 
 
 @cache_app.command()
@@ -143,8 +145,8 @@ def verify(store: StoreOption = None) -> None:
     from taco.cache_tables import print_verification, progress_bar
 
     with progress_bar("verifying") as progress:
-        report = verify_store(_path(store), progress)
-    print_verification(str(_path(store)), report)
+        report = verify_store(place_of(store), progress)
+    print_verification(shown_place(place_of(store)), report)
     if report.bad:
         raise typer.Exit(1)
 
@@ -172,13 +174,13 @@ def prune(
     before = time.time() - _seconds(older_than) if older_than else None
     selection, locks = Selection(teacher, before=before), keep_lock or []
     if dry_run:
-        report = preview_prune(_path(store), selection, locks)
+        report = preview_prune(_file(store), selection, locks)
         figures = {**asdict(report), "removed": "0 (a preview; --no-dry-run removes them)"}
-        print_figures(str(_path(store)), {**figures, "would be removed": report.removed})
+        print_figures(shown_place(place_of(store)), {**figures, "would be removed": report.removed})
         return
     with progress_bar("pruning") as progress:
-        report = prune_store(_path(store), selection, locks, progress)
-    print_figures(str(_path(store)), asdict(report))
+        report = prune_store(_file(store), selection, locks, progress)
+    print_figures(shown_place(place_of(store)), asdict(report))
 
 
 @cache_app.command()
@@ -191,7 +193,7 @@ def promote(
     from cache.promoting import promote_alternate
     from taco.cache_tables import print_records
 
-    print_records("Promoted", [promote_alternate(_path(store), key, digest)])
+    print_records("Promoted", [promote_alternate(_file(store), key, digest)])
 
 
 @cache_app.command()
@@ -206,10 +208,12 @@ def forget(
         raise UserError("expected one of: a text, --key KEY (once or several times)")
     with progress_bar("forgetting") as progress:
         if text is None:
-            report = forget_keys(_path(store), key or [], progress)
+            report = forget_keys(_file(store), key or [], progress)
         else:
-            report = forget_text(_path(store), _text(text), progress)
-    print_figures(str(_path(store)), {**asdict(report), "copies": _listed(report.copies)})
+            report = forget_text(_file(store), _text(text), progress)
+    print_figures(
+        shown_place(place_of(store)), {**asdict(report), "copies": _listed(report.copies)}
+    )
 
 
 @cache_app.command()
@@ -222,24 +226,34 @@ def backup(
     from taco.cache_tables import print_figures, progress_bar
 
     with progress_bar("copying, then verifying") as progress:
-        report = back_up_store(_path(store), target, progress)
+        report = back_up_store(_file(store), target, progress)
     print_figures(str(target), asdict(report))
 
 
 @cache_app.command()
 def migrate(store: StoreOption = None) -> None:
-    """Bring the store to the newest schema, after a backup beside it."""
-    from cache.maintenance import writing
+    """Bring the store to the newest schema; a file is backed up beside itself first."""
+    import cache
     from cache.schema import SCHEMA_VERSION
     from taco.cache_tables import print_figures
 
-    with writing(_path(store)):
-        pass
-    print_figures(str(_path(store)), {"schema version": SCHEMA_VERSION})
+    cache.migrate(place_of(store))
+    print_figures(shown_place(place_of(store)), {"schema version": SCHEMA_VERSION})
 
 
-def _path(store: Path | None) -> Path:
-    return store or default_store_path()
+def place_of(store: str | None) -> Path | str:
+    """Where the store is: a file, or a database's URL."""
+    return parse_place(store) if store else default_store_path()
+
+
+def _file(store: str | None) -> Path:
+    place = place_of(store)
+    if isinstance(place, str):
+        raise UserError(
+            f"this command works on files alone, not on {shown_place(place)}: "
+            "docs/postgresql.md says what to do there"
+        )
+    return place
 
 
 def _text(text: str) -> str:
@@ -247,14 +261,14 @@ def _text(text: str) -> str:
     return sys.stdin.read().removesuffix("\n") if text == "-" else text
 
 
-def _keys(store: Path | None, starts: list[str] | None) -> list[bytes] | None:
+def _keys(store: str | None, starts: list[str] | None) -> list[bytes] | None:
     """The whole keys that start with these digits; None: no choice was made."""
     from cache.maintenance import reading
     from cache.selection import find_key
 
     if starts is None:
         return None
-    with reading(_path(store)) as connection:
+    with reading(place_of(store)) as connection:
         return [find_key(connection, start) for start in starts]
 
 

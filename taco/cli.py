@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from taco.cache_commands import StoreOption, cache_app
+from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
 
 app = typer.Typer(
@@ -64,11 +64,11 @@ def train(
     if [config, resume, replay].count(None) != 2:
         raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
     if replay:
-        replay_run(replay, store)
+        replay_run(replay, store and place_of(store))
     elif resume:
-        resume_run(resume, teacher, store)
+        resume_run(resume, teacher, store and place_of(store))
     elif config:
-        train_run(config, overrides or [], teacher, store)
+        train_run(config, overrides or [], teacher, store and place_of(store))
 
 
 @app.command()
@@ -87,7 +87,7 @@ def prepare(
     """Ask the teacher about the originals, so that there is something to compare with."""
     from taco.prepare import prepare_file
 
-    prepare_file(data, output or data, config, overrides or [], teacher, store)
+    prepare_file(data, output or data, config, overrides or [], teacher, store and place_of(store))
 
 
 @app.command()

@@ -24,7 +24,7 @@ def prepare_file(
     config_path: Path,
     overrides: Sequence[str],
     teacher: Path | None,
-    store: Path | None,
+    store: Path | str | None,
 ) -> None:
     """Fill `data`, writing to `output`.
 

@@ -17,7 +17,7 @@ _console = Console(highlight=False, soft_wrap=True)
 
 
 def train_run(
-    path: Path, overrides: Sequence[str], teacher: Path | None, store: Path | None
+    path: Path, overrides: Sequence[str], teacher: Path | None, store: Path | str | None
 ) -> None:
     """Train from the start."""
     config = load_config(path, overrides)
@@ -28,7 +28,7 @@ def train_run(
         launch.train_new(config, name, teacher_url=url, report=_console.print)
 
 
-def resume_run(folder: Path, teacher: Path | None, store: Path | None) -> None:
+def resume_run(folder: Path, teacher: Path | None, store: Path | str | None) -> None:
     """Go on with a run that was stopped."""
     from trainer.learning import launch
 
@@ -36,7 +36,7 @@ def resume_run(folder: Path, teacher: Path | None, store: Path | None) -> None:
         launch.resume(folder, teacher_url=url, report=_console.print)
 
 
-def replay_run(lock_path: Path, store: Path | None) -> None:
+def replay_run(lock_path: Path, store: Path | str | None) -> None:
     """Do a recorded run again: the store answers, and nobody else."""
     from trainer.learning import launch
     from trainer.learning.lockfile import Lock
@@ -56,7 +56,7 @@ def replay_run(lock_path: Path, store: Path | None) -> None:
 
 
 @contextmanager
-def _replay_service(store: Path | None) -> Iterator[str]:
+def _replay_service(store: Path | str | None) -> Iterator[str]:
     """The named service, asked for stored answers only; else one of our own with no backend."""
     named = os.environ.get("TACO_TEACHER_URL")
     if named and store is None:
@@ -67,7 +67,7 @@ def _replay_service(store: Path | None) -> Iterator[str]:
 
 
 @contextmanager
-def teacher_for(config: Config, teacher: Path | None, store: Path | None) -> Iterator[str]:
+def teacher_for(config: Config, teacher: Path | None, store: Path | str | None) -> Iterator[str]:
     """The URL of a teacher: one that runs already, unless one is described to be started."""
     url = None if teacher or store else find_teacher(config)
     if url:
