@@ -15,6 +15,8 @@ from cache import (
     StoreDamaged,
 )
 from cache.backup import back_up_store
+from cache.forgetting import forget_keys
+from cache.merging import merge_stores
 from cache.verifying import verify_store
 
 
@@ -90,3 +92,14 @@ def test_a_backup_is_restored_by_copying_it(stocked, tmp_path, key_of):
     assert verify_store(stocked).bad == 0
     with CompletionStore.open(stocked) as store:
         assert store.lookup([key_of("1")])[key_of("1")].answer.text == "Answer 1."
+
+
+def test_what_is_sound_in_a_lost_store_is_saved(stocked, tmp_path, key_of):
+    """The bad row is removed by its key, and the rest joins the restored backup."""
+    back_up_store(stocked, tmp_path / "backup.sqlite")
+    _execute(stocked, "UPDATE completions SET text = 'x' WHERE key = ?", key_of("8"))
+    [finding] = verify_store(stocked).named
+    with pytest.raises(StoreDamaged, match=finding.row):
+        merge_stores(tmp_path / "backup.sqlite", [stocked])
+    assert forget_keys(stocked, [finding.row]).removed == 1
+    assert merge_stores(tmp_path / "backup.sqlite", [stocked]).same == 300
