@@ -75,7 +75,7 @@ def print_merge(title: str, report: "MergeReport") -> None:
     rows = [
         [each.key.hex(), each.served.hex()[:12], each.other.hex()[:12]] for each in report.named
     ]
-    _print_rows(
+    print_rows(
         f"Conflicts ({len(rows)} of {report.conflicts:,})", ["key", "served", "other"], rows
     )
 
@@ -85,7 +85,7 @@ def print_verification(title: str, report: "VerifyReport") -> None:
     print_figures(title, {"rows checked": report.rows, "bad": report.bad})
     if report.named:
         rows = [[each.table, each.row, each.problem] for each in report.named]
-        _print_rows(
+        print_rows(
             f"Bad ({len(rows)} of {report.bad:,})", ["table", "key or digest", "problem"], rows
         )
 
@@ -95,13 +95,13 @@ def print_record(record: "Record") -> None:
     document = json.loads(record.document)
     print_figures(
         f"Key {record.key.hex()}",
-        {"teacher": record.teacher_digest, "first asked": _when(record.created_at)},
+        {"teacher": record.teacher_digest, "first asked": when(record.created_at)},
     )
     _print("Request", json.dumps(document["request"], indent=2, ensure_ascii=False))
     if record.compressed_text is not None:
         _print("Compressed text", record.compressed_text)
     rows = [[kind, *_described(entry, full=True)] for kind, entry in _answers(record)]
-    _print_rows(
+    print_rows(
         "Answers", ["", "answer", "finish reason", "made", "latency", "content digest"], rows
     )
 
@@ -113,7 +113,7 @@ def print_records(title: str, records: Sequence["Record"]) -> None:
         for record in records
         for kind, entry in _answers(record)
     ]
-    _print_rows(title, ["key", "", "answer", "finish reason", "made"], rows)
+    print_rows(title, ["key", "", "answer", "finish reason", "made"], rows)
 
 
 def _answers(record: "Record") -> Iterator[tuple[str, "StoredEntry"]]:
@@ -131,14 +131,16 @@ def _described(entry: "StoredEntry", *, full: bool) -> list[str]:
         text, reason = answer.text or f"{answer.extra}", answer.finish_reason
     latency = "-" if answer.latency_ms is None else f"{answer.latency_ms:,.0f} ms"
     shown = text if full or len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
-    return [shown, reason, _when(entry.created_at), latency, entry.content_digest.hex()[:12]]
+    return [shown, reason, when(entry.created_at), latency, entry.content_digest.hex()[:12]]
 
 
-def _when(seconds: float) -> str:
+def when(seconds: float) -> str:
+    """Seconds since the epoch as people write them, in local time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a title of its own line."""
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)

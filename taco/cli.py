@@ -8,6 +8,7 @@ import typer
 
 from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
+from taco.usage_commands import usage_app
 
 app = typer.Typer(
     help="Fine-tune a prompt compressor for your task, with rewards that are bought once.",
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+cache_app.add_typer(usage_app)
 app.add_typer(cache_app, name="cache")
 
 Overrides = Annotated[
