@@ -8,7 +8,6 @@ import typer
 
 from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
-from taco.usage_commands import usage_app
 
 app = typer.Typer(
     help="Fine-tune a prompt compressor for your task, with rewards that are bought once.",
@@ -16,7 +15,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app.add_typer(usage_app)
 app.add_typer(cache_app, name="cache")
 
 Overrides = Annotated[
@@ -57,16 +55,25 @@ def train(
     replay: Annotated[
         Path | None, typer.Option(help="Do a run again from its lock file, served from the store")
     ] = None,
+    locked_masks: Annotated[
+        bool,
+        typer.Option("--locked-masks", help="With --replay: train on the recorded masks"),
+    ] = False,
     teacher: TeacherOption = None,
     store: StoreOption = None,
 ) -> None:
     """Train a compressor with REINFORCE, against the teacher service."""
     from taco.train import replay_run, resume_run, train_run
 
-    if [config, resume, replay].count(None) != 2:
+    # A replay may have a config: that of the lock for other paths.
+    if not (config or resume or replay) or (resume and (config or replay)):
         raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
+    if locked_masks and not replay:
+        raise UserError("--locked-masks: expected --replay LOCK with it, whose masks are meant")
     if replay:
-        replay_run(replay, store and place_of(store))
+        replay_run(
+            replay, config, overrides or [], store and place_of(store), locked_masks=locked_masks
+        )
     elif resume:
         resume_run(resume, teacher, store and place_of(store))
     elif config:

@@ -18,7 +18,11 @@ STOP_TIMEOUT_S = 30.0
 
 @contextmanager
 def own_service(
-    settings: Path | None = None, *, mode: str = "record", store: Path | str | None = None
+    settings: Path | None = None,
+    *,
+    mode: str = "record",
+    store: Path | str | None = None,
+    teacher: str | None = None,
 ) -> Iterator[str]:
     """Start the service on a free port; gives its URL and stops it in the end.
 
@@ -26,13 +30,14 @@ def own_service(
         settings: its YAML file; None: the defaults, which is the built-in teacher.
         mode: `record` or `replay`.
         store: the store's file or URL; None: the settings'.
+        teacher: in replay, which teacher of the store; None: the settings', else its only one.
 
     Raises:
         UserError: it did not start; with what it said.
     """
     with tempfile.TemporaryDirectory(prefix="taco-service-") as scratch:
         announcement, log = Path(scratch, "announcement.json"), Path(scratch, "log")
-        process = _start(settings, _environment(mode, store), announcement, log)
+        process = _start(settings, _environment(mode, store, teacher), announcement, log)
         try:
             yield _wait_until_ready(process, announcement, log)
         finally:
@@ -59,8 +64,10 @@ def _start(
         )
 
 
-def _environment(mode: str, store: Path | str | None) -> dict[str, str]:
+def _environment(mode: str, store: Path | str | None, teacher: str | None) -> dict[str, str]:
     environment = {"TACO_SERVICE__PORT": "0", "TACO_SERVICE__MODE": mode}
+    if teacher:
+        environment["TACO_SERVICE__TEACHER"] = json.dumps(teacher)
     if store:
         # In quotes, because the service reads its variables as YAML.
         environment["TACO_SERVICE__STORE"] = json.dumps(

@@ -36,33 +36,53 @@ def resume_run(folder: Path, teacher: Path | None, store: Path | str | None) -> 
         launch.resume(folder, teacher_url=url, report=_console.print)
 
 
-def replay_run(lock_path: Path, store: Path | str | None) -> None:
-    """Do a recorded run again: the store answers, and nobody else."""
+def replay_run(
+    lock_path: Path,
+    config_path: Path | None,
+    overrides: Sequence[str],
+    store: Path | str | None,
+    *,
+    locked_masks: bool,
+) -> None:
+    """Do a recorded run again: the store answers, and nobody else.
+
+    Args:
+        lock_path: of the recorded run.
+        config_path: where data and base lie elsewhere than they did; None: the lock's own config.
+        overrides: of that config.
+        store: where the completions are; None: TACO_TEACHER_URL, else the default store.
+        locked_masks: train on the recorded masks, on any machine.
+    """
     from trainer.learning import launch
     from trainer.learning.lockfile import Lock
 
     lock = Lock(lock_path)
-    config = restored(lock.header.get("config"), lock_path)
-    run_folder = lock_path.parent
-    with _interruptible(), _replay_service(store) as url:
-        launch.train_new(
+    recorded = restored(lock.header.get("config"), lock_path)
+    config = load_config(config_path, overrides) if config_path else recorded
+    run_folder = lock_path.resolve().parent
+    with _interruptible(), _replay_service(store, lock.header.get("teacher")) as url:
+        result = launch.train_new(
             config,
             f"{run_folder.name}-replay",
             teacher_url=url,
             runs=run_folder.parent,
             replay=lock,
+            locked_masks=locked_masks,
             report=_console.print,
         )
+    if before := launch.recorded_weights(run_folder):
+        same = "bit for bit" if result.weights_digest == before else "not to the bit"
+        _console.print(f"weights: {same} the recorded ones")
 
 
 @contextmanager
-def _replay_service(store: Path | str | None) -> Iterator[str]:
+def _replay_service(store: Path | str | None, teacher: str | None) -> Iterator[str]:
     """The named service, asked for stored answers only; else one of our own with no backend."""
     named = os.environ.get("TACO_TEACHER_URL")
     if named and store is None:
         yield named
         return
-    with own_service(mode="replay", store=store) as url:
+    with own_service(mode="replay", store=store, teacher=teacher) as url:
         yield url
 
 

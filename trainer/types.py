@@ -65,6 +65,8 @@ class TeacherItem:
 
     text: str
     question: str | None = None
+    content_digest: str | None = None
+    """The answer that a replay wants back, 64 hex digits; None: whichever answer there is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cache import Completion, CompletionStore, Fingerprint, NewEntry, content_digest
+from cache.promoting import promote_alternate
+from cache.records import read_records
 from taco.own_service import own_service
-from tests.tiny_runs import make_tiny_compressor, write_meetings
+from tests.tiny_runs import make_tiny_compressor, rows_of, write_meetings
 from trainer.config import Config
 from trainer.errors import ReplayError
 from trainer.learning.launch import train_new
@@ -37,16 +42,16 @@ def replay_url(recorded):
 def replay(recorded, replay_url, document, tmp_path):
     """Replay the recorded run with changed sections; the result."""
 
-    def replay(url=replay_url, **sections):
+    def replay(url=replay_url, lock=None, said=None, locked_masks=False, **sections):
         config = Config.model_validate(document(**sections))
-        lock = Lock(Path(recorded[0].lock))
         return train_new(
             config,
             "replay",
             teacher_url=url,
             runs=tmp_path / "runs",
-            replay=lock,
-            report=lambda _: None,
+            replay=Lock(lock or Path(recorded[0].lock)),
+            locked_masks=locked_masks,
+            report=[].append if said is None else said.append,
         )
 
     return replay
@@ -70,6 +75,96 @@ def test_a_replay_against_a_recording_service_asks_no_model_either(replay, tmp_p
     said = r"first divergence at train step 1, example '\d+', sample 0: the completions differ"
     with own_service(store=store) as url, pytest.raises(ReplayError, match=said):
         replay(url)
+
+
+def _rewards(result):
+    return rows_of(Path(result.folder, "logs/rewards_logs_updated.csv"))
+
+
+def _distance(one, other):
+    """Relative L2 distance of two runs' weights."""
+    ours, theirs = (load_file(Path(run.model_path, "model.safetensors")) for run in (one, other))
+    squares = [((ours[name] - theirs[name]) ** 2).sum() for name in theirs]
+    return float((sum(squares) / sum((value**2).sum() for value in theirs.values())).sqrt())
+
+
+def test_the_recorded_masks_give_the_same_run_on_the_same_machine(recorded, replay):
+    """Bit for bit, like masks drawn again."""
+    said = []
+    again = replay(locked_masks=True, said=said)
+    assert "training on the recorded masks, as asked (--locked-masks)" in said
+    assert again.weights_digest == recorded[0].weights_digest
+    assert again.lock_root == recorded[0].lock_root
+    assert again.backend_calls == 0
+
+
+def test_on_other_arithmetic_masks_are_locked_rewards_exact_and_weights_close(recorded, replay):
+    """Attention is summed in another order here; the bound is the one that the docs state."""
+    with sdpa_kernel(SDPBackend.MATH):
+        again = replay(locked_masks=True)
+    assert _rewards(again) == _rewards(recorded[0])
+    assert again.lock_root == recorded[0].lock_root
+    assert 0 < _distance(again, recorded[0]) < 1e-5
+
+
+def test_the_policy_of_the_moment_learns_from_the_recorded_masks(recorded, replay):
+    """With twice the learning rate: the same texts and rewards, other weights."""
+    again = replay(locked_masks=True, hyperparams={"policy_lr": 2e-3})
+    assert _rewards(again) == _rewards(recorded[0])
+    assert again.lock_root == recorded[0].lock_root
+    assert _distance(again, recorded[0]) > 1e-2
+
+
+def _with_environment(lock, target, **changes):
+    """A copy of a lock that was recorded elsewhere: the header is no leaf."""
+    header, rest = lock.read_text().split("\n", 1)
+    document = json.loads(header)
+    document["environment"].update(changes)
+    target.write_text(f"{json.dumps(document)}\n{rest}")
+    return target
+
+
+def test_on_another_machine_the_recorded_masks_are_trained_on(recorded, replay, tmp_path):
+    """It says what differs; nobody has to ask for it."""
+    said = []
+    changes = {"threads": 64, "device": "NVIDIA H200", "packages": {"torch": "2.10.0"}}
+    elsewhere = _with_environment(Path(recorded[0].lock), tmp_path / "run.lock", **changes)
+    again = replay(lock=elsewhere, said=said, hyperparams={"policy_lr": 2e-3})
+    assert again.lock_root == recorded[0].lock_root
+    [announced] = [line for line in said if "recorded machine" in line]
+    assert "torch: recorded 2.10.0, here" in announced
+    assert "threads: recorded 64, here 1" in announced
+    assert "device: recorded NVIDIA H200, here cpu" in announced
+    assert "platform" not in announced
+
+
+def test_a_text_that_is_cut_up_another_way_fits_no_recorded_mask(replay):
+    """By step, example and sample, with what to do."""
+    said = r"first divergence at train step 1, example '\d+', sample 0: the recorded mask does not"
+    with pytest.raises(ReplayError, match=said):
+        replay(locked_masks=True, hyperparams={"max_seq_len": 30})
+
+
+def test_an_answer_is_found_though_another_is_served_by_now(recorded, replay, tmp_path):
+    """Every answer was replaced since; the recorded ones are alternates, and asked for as such."""
+    result, store = recorded
+    changed = tmp_path / "changed.sqlite"
+    shutil.copy(store, changed)
+    with CompletionStore.open(changed) as opened:
+        records = opened.query(lambda connection: list(read_records(connection)))
+        other = Completion("Something else.", "stop")
+        entries = [
+            NewEntry(Fingerprint(each.key, each.document), each.teacher_digest, None, other)
+            for each in records
+        ]
+        opened.commit(entries).result()
+    digest = content_digest(other).hex()
+    for each in records:
+        promote_alternate(changed, each.key.hex(), digest)
+    with own_service(mode="replay", store=changed) as url:
+        again = replay(url)
+    assert again.lock_root == result.lock_root
+    assert again.weights_digest == result.weights_digest
 
 
 def test_another_base_is_refused_before_training(replay, meetings, tmp_path):

@@ -50,7 +50,7 @@ def test_the_references_file_drives_a_run_unmodified(tmp_path, teacher_url):
     assert rewards[0] == ("TrainR", 1)
     assert f"trained compressor: {result['model_path']}" in done.stdout
     assert "so lengths are counted with the policy's own tokenizer" in done.stderr
-    if json.loads((run / "run.json").read_text())["environment"]["cuda"] is None:
+    if json.loads((run / "run.json").read_text())["environment"]["device"] == "cpu":
         assert "there is no GPU here: training on the CPU" in done.stderr
 
 

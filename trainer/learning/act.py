@@ -32,6 +32,8 @@ from trainer.types import Example
 
 Noise = Callable[[str, int, int], np.ndarray]
 """(example id, sample index, count) -> uniform numbers, float32 (count,)."""
+KeepMask = tuple[np.ndarray, ...]
+"""One bool (W,) per chunk."""
 
 _NO_WORDS = Chunk(
     piece_ids=np.array([0]),
@@ -144,10 +146,38 @@ def sample_batch(
     samples: int,
 ) -> SampledBatch:
     """S masks per example from the same logits, and the texts that they leave."""
-    device = policy.logits_CW.device
     noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.logits_CW.shape[1]))
-    keep_mask_SCW = draw_masks(policy, noise_SCW.to(device))
-    owner_C = torch.tensor(_owners(batch), device=device)
+    keep_mask_SCW = draw_masks(policy, noise_SCW.to(policy.logits_CW.device))
+    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW)
+
+
+def locked_batch(
+    policy: MaskPolicy,
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    masks: Sequence[Sequence[KeepMask]],
+) -> SampledBatch:
+    """Like `sample_batch`, with given masks: S for each of the B examples.
+
+    Their log-probs are those under the policy of the moment.
+    """
+    width, device = policy.logits_CW.shape[1], policy.logits_CW.device
+    keep_mask_SCW = torch.stack(
+        [
+            _padded([mask_W for mask in masks_of_sample for mask_W in mask], width, device)
+            for masks_of_sample in zip(*masks, strict=True)
+        ]
+    )
+    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW)
+
+
+def _sampled_batch(
+    policy: MaskPolicy,
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    keep_mask_SCW: Tensor,
+) -> SampledBatch:
+    owner_C = torch.tensor(_owners(batch), device=policy.logits_CW.device)
 
     def per_example(value_XC: Tensor) -> Tensor:
         total_XB = value_XC.new_zeros((*value_XC.shape[:-1], len(batch)))
@@ -176,6 +206,13 @@ def deploy_batch(
         [prepared.target_rate for prepared in batch],
         exact=exact,
     )
+    return deployed_texts(batch, masks, segmenter)
+
+
+def deployed_texts(
+    batch: Sequence[PreparedExample], masks: Sequence[KeepMask], segmenter: Segmenter
+) -> list[CompressedText]:
+    """What the deployment rule's masks leave of each example."""
     return [
         _compressed_text(prepared, 0, mask, mask, segmenter)
         for prepared, mask in zip(batch, masks, strict=True)
@@ -231,8 +268,8 @@ def _sampled_texts(
 def _compressed_text(
     prepared: PreparedExample,
     sample_index: int,
-    mask: tuple[np.ndarray, ...],
-    kept: tuple[np.ndarray, ...],
+    mask: KeepMask,
+    kept: KeepMask,
     segmenter: Segmenter,
 ) -> CompressedText:
     texts = segmenter.join_contexts(prepared.prompt, kept)

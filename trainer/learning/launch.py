@@ -56,6 +56,7 @@ def train_new(
     teacher_url: str,
     runs: Path = RUNS,
     replay: Lock | None = None,
+    locked_masks: bool = False,
     report: Report = print,
 ) -> Result:
     """Train from the start, in a folder of its own below `runs`.
@@ -66,6 +67,7 @@ def train_new(
         teacher_url: where the teacher is.
         runs: the folder of all runs.
         replay: the recorded run to follow, from stored completions only.
+        locked_masks: follow it on the recorded masks, where they could also be drawn again.
         report: told of the progress.
     """
     with connect(config, teacher_url, stored_only=replay is not None) as teacher:
@@ -74,11 +76,15 @@ def train_new(
         folder = _shared_folder(accelerator, name, runs)
         report(f"run folder: {folder}")
         try:
-            run = prepare_run(config, folder, teacher, accelerator, recorded=replay)
+            run = prepare_run(
+                config, folder, teacher, accelerator, recorded=replay, locked_masks=locked_masks
+            )
         except TrainerError:
             with suppress(OSError):  # The name stays free for the next try.
                 folder.rmdir()
             raise
+        if run.replay:
+            report(run.replay.announcement)
         with closing(run):
             return _finish(run, report)
 
@@ -96,6 +102,14 @@ def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
 def recorded_config(folder: Path) -> Config:
     """The config of an earlier run."""
     return restored(read_description(folder)["config"], folder / DESCRIPTION)
+
+
+def recorded_weights(folder: Path) -> str | None:
+    """The digest of the weights that an earlier run ended with; None where it says nothing."""
+    try:
+        return str(json.loads((folder / RESULT).read_text(encoding="utf-8"))["weights_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _shared_folder(accelerator: Accelerator, name: str, runs: Path) -> Path:

@@ -8,8 +8,9 @@ A run that was stopped has no trailer: resuming cuts the file back to its checkp
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,36 @@ class RecordedRollout:
     """Outcome, fingerprint and content digest of each question's reply; no texts."""
 
 
+@dataclass(frozen=True, slots=True)
+class LockSummary:
+    """What a finished lock file says of the whole run."""
+
+    header: Mapping[str, Any]
+    leaves: int
+    root: str
+    """64 hex digits."""
+
+
+def check_lock(path: Path) -> LockSummary:
+    """Hash a finished lock file again, leaf by leaf.
+
+    Raises:
+        ReplayError: no such file, or it is no lock, or unfinished, or was changed.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _parse_header(path, file.readline())
+            tree, last = MerkleTree(), b""
+            for number, line in enumerate(file):
+                if number:
+                    tree.append(last)
+                last = line.removesuffix(b"\n")
+    except OSError as error:
+        raise ReplayError(f"{path}: expected a lock file: {error.strerror}") from error
+    _check_trailer(path, last, tree)
+    return LockSummary(header, tree.size, tree.root().hex())
+
+
 class Lock:
     """A finished lock file, read and checked against its root.
 
@@ -94,13 +125,10 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            lines = path.read_bytes().splitlines()
-        except OSError as error:
-            raise ReplayError(f"{path}: expected a lock file: {error.strerror}") from error
-        self.header = _parse_header(path, lines)
-        self.root = _check_trailer(path, lines)
-        self._rollouts = dict(_parse_leaf(line) for line in lines[1:-1])
+        # All of it before anything in it is believed.
+        summary = check_lock(path)
+        self.header, self.root = summary.header, summary.root
+        self._rollouts = dict(map(_parse_leaf, islice(_leaf_lines(path), summary.leaves)))
 
     def rollout(self, phase: str, step: int, example_id: str, sample: int) -> RecordedRollout:
         """What the recorded run did at this place."""
@@ -126,7 +154,8 @@ class Lock:
         if rollout.keep_mask != recorded.mask:
             what = (
                 "the keep mask differs: the policy's probabilities are not the recorded ones. "
-                "Replay on the same machine, with the same thread count and torch version"
+                "Replay with the same config on the same machine, with the same thread count and "
+                "torch version; on any other, train on the recorded masks (--locked-masks)"
             )
         elif rollout.length_case != recorded.length_case:
             what = (
@@ -135,8 +164,8 @@ class Lock:
             )
         else:
             what = (
-                "the completions differ from the recorded ones. Replay against the store that the "
-                "run filled"
+                f"the completions differ: {_differing_reply(recorded.replies, rollout.replies)}. "
+                "Replay against the store that the run filled"
             )
         raise ReplayError(f"{self.path}: first divergence at {describe(*place)}: {what}")
 
@@ -146,18 +175,39 @@ def describe(phase: str, step: int, example_id: str, sample: int) -> str:
     return f"{phase} step {step}, example {example_id!r}, sample {sample}"
 
 
+def _differing_reply(recorded: Sequence[TeacherReply], got: Sequence[TeacherReply]) -> str:
+    """The first reply that is not the recorded one, in words."""
+    for number, (before, now) in enumerate(zip(recorded, got, strict=False), start=1):
+        if _encode_reply(before) == _encode_reply(now):
+            continue
+        expected = f"question {number}: expected {_describe_reply(before)}, got"
+        if now.outcome is Outcome.FAILED:
+            return f"{expected} no answer ({now.error})"
+        if before.fingerprint != now.fingerprint:
+            return f"{expected} another request, {now.fingerprint}"
+        return f"{expected} {_describe_reply(now)}"
+    return f"expected {len(recorded)} replies, got {len(got)}"
+
+
+def _describe_reply(reply: TeacherReply) -> str:
+    if reply.outcome is Outcome.FAILED:
+        return "a failure"
+    kind = "the answer" if reply.outcome is Outcome.SCORED else "the refusal"
+    return f"{kind} {reply.content_digest} to {reply.fingerprint}"
+
+
 def _leaf_lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         next(file, None)
         for line in file:
-            yield line.rstrip(b"\n")
+            yield line.removesuffix(b"\n")
 
 
-def _parse_header(path: Path, lines: list[bytes]) -> Mapping[str, Any]:
+def _parse_header(path: Path, line: bytes) -> Mapping[str, Any]:
     try:
-        header = json.loads(lines[0])
+        header = json.loads(line)
         found = header["lock"]
-    except (IndexError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise ReplayError(f"{path}: expected a lock file; its first line is no header") from None
     if found != LOCK_FORMAT:
         raise ReplayError(
@@ -167,24 +217,20 @@ def _parse_header(path: Path, lines: list[bytes]) -> Mapping[str, Any]:
     return dict(header)
 
 
-def _check_trailer(path: Path, lines: list[bytes]) -> str:
+def _check_trailer(path: Path, line: bytes, tree: MerkleTree) -> None:
     try:
-        trailer = json.loads(lines[-1])
+        trailer = json.loads(line)
         leaves, root = trailer["leaves"], trailer["root"]
     except (ValueError, KeyError, TypeError):
         raise ReplayError(
             f"{path}: the lock has no trailer: its run was stopped; resume the run first "
             "(taco train --resume RUN)"
         ) from None
-    tree = MerkleTree()
-    for line in lines[1:-1]:
-        tree.append(line)
     if (tree.size, tree.root().hex()) != (leaves, root):
         raise ReplayError(
             f"{path}: the leaves do not hash to the recorded root: expected {leaves} leaves and "
             f"{root}, got {tree.size} and {tree.root().hex()}; the file was changed or damaged"
         )
-    return str(root)
 
 
 def _parse_leaf(line: bytes) -> tuple[tuple[str, int, str, int], RecordedRollout]:

@@ -9,8 +9,9 @@ from accelerate import Accelerator
 
 from trainer.config import Config
 from trainer.learning.checkpoint import Progress, measure_logs, save_checkpoint
-from trainer.learning.lockfile import Lock, LockWriter
+from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
+from trainer.learning.replay import Replay
 from trainer.learning.run_folder import CHECKPOINTS, LOCK
 from trainer.learning.summary import compression_ratio, mean_reward
 from trainer.policy.compressor import PromptCompressorReinforce
@@ -20,7 +21,7 @@ from trainer.rollouts.collect import CompressedText, LengthRule, Place
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import Metric
 from trainer.rollouts.teacher_client import TeacherClient
-from trainer.types import Example, Outcome, Rollout, TeacherReply
+from trainer.types import Example, Rollout, TeacherReply
 
 
 @dataclass
@@ -48,8 +49,8 @@ class Run:
     """None in every process but the main one, which writes for all."""
     lock: LockWriter | None
     """Likewise; None also where the teacher is not our service."""
-    recorded: Lock | None
-    """The lock being replayed."""
+    replay: Replay | None
+    """The recorded run that this one follows."""
     total_steps: int
     finished_steps: int = 0
     validated_steps: int = 0
@@ -96,19 +97,11 @@ class Run:
         interval = self.config.evaluation.val_interval
         return step == self.total_steps or (interval > 0 and step % interval == 0)
 
-    def known_replies(
+    def recorded_replies(
         self, phase: str, step: int, texts: Sequence[CompressedText]
     ) -> Mapping[Place, Sequence[TeacherReply]]:
-        """A replay's recorded refusals and failures, which replay as such."""
-        if self.recorded is None:
-            return {}
-        known = {}
-        for text in texts:
-            place = (text.example.id, text.sample_index)
-            replies = self.recorded.rollout(phase, step, *place).replies
-            if any(reply.outcome is not Outcome.SCORED for reply in replies):
-                known[place] = replies
-        return known
+        """What the recorded run got for these texts, if this is a replay of one."""
+        return self.replay.replies(phase, step, texts) if self.replay else {}
 
     def check_replay(self, phase: str, step: int, rollouts: Sequence[Rollout]) -> None:
         """Compare with the recorded run, if this is a replay of one.
@@ -116,9 +109,9 @@ class Run:
         Raises:
             ReplayError: at the first difference.
         """
-        if self.recorded is not None:
+        if self.replay:
             for rollout in rollouts:
-                self.recorded.check(phase, step, rollout)
+                self.replay.lock.check(phase, step, rollout)
 
     def record(self, phase: str, step: int, rollouts: Sequence[Rollout]) -> None:
         """Write rollouts to the lock and the log."""

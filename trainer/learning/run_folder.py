@@ -50,6 +50,8 @@ def describe_run(
     data_digests: Mapping[str, str],
     base_digest: str,
     length_tokenizer: str,
+    teacher: str | None,
+    environment: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The lock's header: all that the run depends on beside the teacher's answers."""
     return {
@@ -57,11 +59,12 @@ def describe_run(
         "data_digests": data_digests,
         "base_digest": base_digest,
         "length_tokenizer": length_tokenizer,
-        "environment": environment(),
+        "teacher": teacher,
+        "environment": environment,
     }
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """What decides whether weights come out bit for bit, and the versions of the code."""
     return {
         "python": platform.python_version(),
@@ -69,7 +72,8 @@ def environment() -> dict[str, Any]:
         "code": _code_state(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": processes,
         "platform": sys.platform,
     }
 

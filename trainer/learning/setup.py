@@ -14,11 +14,13 @@ from trainer.errors import CheckpointError, ReplayError, TrainerError
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs
+from trainer.learning.replay import start_replay
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
     CHECKPOINTS,
     LOCK,
     describe_run,
+    environment,
     read_description,
     tensors_digest,
     write_description,
@@ -53,6 +55,7 @@ def prepare_run(
     *,
     resume: bool = False,
     recorded: Lock | None = None,
+    locked_masks: bool = False,
 ) -> Run:
     """Load data and compressor, and open the run's files.
 
@@ -63,6 +66,7 @@ def prepare_run(
         accelerator: from `make_accelerator`.
         resume: go on from the folder's newest checkpoint.
         recorded: the lock to replay.
+        locked_masks: replay on the recorded masks, though this machine could draw them again.
 
     Raises:
         DataError, ModelError, CheckpointError, ReplayError: what they say.
@@ -84,9 +88,13 @@ def prepare_run(
         data_digests=_data_digests(config),
         base_digest=tensors_digest(compressor.model.state_dict().items()),
         length_tokenizer=compressor.length_tokenizer.name,
+        teacher=teacher.digest(),
+        environment=environment(accelerator.device, accelerator.num_processes),
     )
+    replay = None
     if recorded:
         _check_same_inputs(description, recorded.header, recorded.path, ReplayError)
+        replay = start_replay(recorded, description["environment"], locked_masks=locked_masks)
     if resume:
         _check_same_teacher(folder / LOCK, teacher)
         _check_same_inputs(description, read_description(folder), folder, CheckpointError)
@@ -117,7 +125,7 @@ def prepare_run(
         ),
         logs=None,
         lock=None,
-        recorded=recorded,
+        replay=replay,
         total_steps=total_steps,
     )
     if resume:

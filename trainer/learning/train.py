@@ -29,6 +29,8 @@ from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
     deploy_batch,
+    deployed_texts,
+    locked_batch,
     mask_policy,
     prepare_batch,
     sample_batch,
@@ -43,7 +45,7 @@ from trainer.learning.summary import (
     mean_reward,
     outcome_metrics,
 )
-from trainer.policy.sampling import uniform_noise
+from trainer.policy.sampling import MaskPolicy, uniform_noise
 from trainer.rollouts.collect import CompressedText, check_failures, collect
 from trainer.types import Example, Outcome, Rollout
 
@@ -133,14 +135,25 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
         pad = run.compressor.tokenizer.pad_token_id
         policy = mask_policy(run.model, prepared, config.policy.sampler, pad, accelerator.device)
     with times.phase("sample"):
-        noise = partial(uniform_noise, config.run.seed, batch.epoch)
-        sampled = sample_batch(policy, prepared, run.segmenter, noise, config.policy.samples)
+        sampled = take_masks(run, batch, policy, prepared)
     with times.phase("teacher"), stop.waiting():
         own = judge(run, "train", batch.step, sampled.texts) if mine else []
     rollouts = _in_order(gather_object(own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
     return Experience(sampled, own, rollouts)
+
+
+def take_masks(
+    run: Run, batch: Batch, policy: MaskPolicy, prepared: Sequence[PreparedExample]
+) -> SampledBatch:
+    """Draw S masks per example; a replay with locked masks takes the recorded ones."""
+    samples = run.config.policy.samples
+    if run.replay and run.replay.locked_masks:
+        masks = run.replay.masks("train", batch.step, prepared, samples)
+        return locked_batch(policy, prepared, run.segmenter, masks)
+    noise = partial(uniform_noise, run.config.run.seed, batch.epoch)
+    return sample_batch(policy, prepared, run.segmenter, noise, samples)
 
 
 def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> list[Rollout]:
@@ -151,7 +164,7 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
         run.metric,
         run.lengths,
         run.constants,
-        run.known_replies(phase, step, texts),
+        run.recorded_replies(phase, step, texts),
     )
 
 
@@ -210,8 +223,7 @@ def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
     """Compress the validation examples as they would be deployed, and score them."""
     accelerator, step = run.accelerator, batch.step
     mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
-    exact = run.config.evaluation.rate == "exact"
-    texts = deploy_batch(_prepare(run, mine), run.compressor, run.segmenter, exact=exact)
+    texts = deploy(run, step, _prepare(run, mine))
     with stop.waiting():
         own = judge(run, "val", step, texts)
     rollouts = _in_order(gather_object(own), run.val_examples)
@@ -220,6 +232,15 @@ def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
     run.record("val", step, rollouts)
     run.log_rewards("ValR", batch.epoch, step, rollouts)
     report(f"step {step}  validation reward {mean_reward(rollouts):.3f}")
+
+
+def deploy(run: Run, step: int, prepared: Sequence[PreparedExample]) -> list[CompressedText]:
+    """Compress by the deployment rule; a replay with locked masks by what the rule gave then."""
+    if run.replay and run.replay.locked_masks:
+        masks = [mask for [mask] in run.replay.masks("val", step, prepared, samples=1)]
+        return deployed_texts(prepared, masks, run.segmenter)
+    exact = run.config.evaluation.rate == "exact"
+    return deploy_batch(prepared, run.compressor, run.segmenter, exact=exact)
 
 
 def _prepare(run: Run, examples: Sequence[Example]) -> list[PreparedExample]:

@@ -100,13 +100,18 @@ class BatchWire:
         return self._hop.read(response, _Stats).root
 
     def _ask_batch(self, batch: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
-        items = [{"text": item.text, "question": item.question} for item in batch]
-        body = {**self._fields, "items": items}
+        body = {**self._fields, "items": [_wire_item(item) for item in batch]}
         response = self._hop.request("POST", "/v1/teacher/completions", deadline, body)
         answer = self._hop.read(response, _Answer)
         if len(answer.data) != len(batch):
             raise self._hop.misunderstood(f"{len(answer.data)} outcomes for {len(batch)} items")
         return [item.attempt() for item in answer.data]
+
+
+def _wire_item(item: TeacherItem) -> dict[str, str | None]:
+    """As the service takes it; only a replay says which of several answers it wants."""
+    wanted = {"content_digest": item.content_digest} if item.content_digest else {}
+    return {"text": item.text, "question": item.question, **wanted}
 
 
 def split(

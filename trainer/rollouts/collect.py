@@ -5,6 +5,7 @@ A text outside the tolerance never reaches the teacher; the rest travels as one 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def collect(
     metric: Metric,
     lengths: LengthRule,
     constants: RewardConstants,
-    known: Mapping[Place, Sequence[TeacherReply]],
+    recorded: Mapping[Place, Sequence[TeacherReply]],
 ) -> list[Rollout]:
     """Judge a step's texts; the result is in their order, whatever the order of arrival.
 
@@ -63,17 +64,24 @@ def collect(
         metric: `(completion, reference completion) -> score`.
         lengths: which texts are worth asking about.
         constants: what a text is worth that is not.
-        known: replies that must not be asked for: a replay's recorded refusals and failures.
+        recorded: a replay's replies. Answers are asked for by their digests; refusals and
+            failures stand as they are, whatever the store holds by now.
     """
     cases = [lengths.case(text) for text in texts]
+    standing = {
+        place: tuple(replies)
+        for place, replies in recorded.items()
+        if any(reply.outcome is not Outcome.SCORED for reply in replies)
+    }
     asked = [
         text
         for text, case in zip(texts, cases, strict=True)
-        if case is None and _place(text) not in known
+        if case is None and _place(text) not in standing
     ]
-    replies = iter(ask([item for text in asked for item in _items(text)]))
+    items = [item for text in asked for item in _items(text, recorded.get(_place(text), ()))]
+    replies = iter(ask(items))
     return [
-        _judge(text, case, _replies_for(text, case, replies, known), metric, constants)
+        _judge(text, case, _replies_for(text, case, replies, standing), metric, constants)
         for text, case in zip(texts, cases, strict=True)
     ]
 
@@ -99,21 +107,23 @@ def _place(text: CompressedText) -> Place:
     return text.example.id, text.sample_index
 
 
-def _items(text: CompressedText) -> Iterator[TeacherItem]:
-    for question in text.example.questions:
-        yield TeacherItem(text.text, question.question)
+def _items(text: CompressedText, recorded: Sequence[TeacherReply]) -> Iterator[TeacherItem]:
+    # A text that was not asked about when the run was recorded wants no answer in particular.
+    digests = chain((reply.content_digest for reply in recorded), repeat(None))
+    for question, digest in zip(text.example.questions, digests, strict=False):
+        yield TeacherItem(text.text, question.question, digest)
 
 
 def _replies_for(
     text: CompressedText,
     case: str | None,
     replies: Iterator[TeacherReply],
-    known: Mapping[Place, Sequence[TeacherReply]],
+    standing: Mapping[Place, tuple[TeacherReply, ...]],
 ) -> tuple[TeacherReply, ...]:
     if case is not None:
         return ()
-    if (place := _place(text)) in known:
-        return tuple(known[place])
+    if (place := _place(text)) in standing:
+        return standing[place]
     return tuple(next(replies) for _ in text.example.questions)
 
 

@@ -127,6 +127,11 @@ class TeacherClient:
         """The service's `/v1/cache/stats`; None from a server that is not ours."""
         return self._wire.stats(Deadline.after(self._timeout_s))
 
+    def digest(self) -> str | None:
+        """The teacher's name in our service's keys, 64 hex digits; None from any other server."""
+        stats = self.stats()
+        return None if stats is None else str(stats["teacher"]["digest"])
+
 
 def recognise(url: str) -> bool:
     """Whether our own service answers at a URL."""

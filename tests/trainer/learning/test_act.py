@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.learning.act import deploy_batch, mask_policy, prepare_batch, sample_batch
+from trainer.learning.act import (
+    deploy_batch,
+    locked_batch,
+    mask_policy,
+    prepare_batch,
+    sample_batch,
+)
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import compress
@@ -44,6 +50,22 @@ def act(compressor, examples, *, sampler="rate_held", options=None, target=TARGE
     pad = compressor.tokenizer.pad_token_id
     policy = mask_policy(compressor.model, prepared, sampler, pad, torch.device("cpu"))
     return prepared, policy, sample_batch(policy, prepared, segmenter, NOISE, SAMPLES)
+
+
+def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
+    """The texts, and log-probs under the policy of the moment: here of what it drew itself."""
+    prepared, policy, sampled = act(compressor, examples[:2], size=24)
+    masks = [
+        [text.keep_mask for text in sampled.texts[start : start + SAMPLES]]
+        for start in (0, SAMPLES)
+    ]
+    segmenter = compressor.segmenter(CompressionOptions(), 24)
+    again = locked_batch(policy, prepared, segmenter, masks)
+    assert [text.text for text in again.texts] == [text.text for text in sampled.texts]
+    assert as_lists(again.texts) == as_lists(sampled.texts)
+    assert torch.equal(again.log_prob_BS, sampled.log_prob_BS)
+    swapped = locked_batch(policy, prepared, segmenter, [row[::-1] for row in masks])
+    assert torch.equal(swapped.log_prob_BS, sampled.log_prob_BS.flip(1))
 
 
 def as_lists(texts):

@@ -147,9 +147,18 @@ def test_a_lock_cut_back_and_gone_on_with_is_the_same(tmp_path, path, recorded):
         ({"keep_mask": (b"\x80",)}, "the keep mask differs"),
         ({"length_case": "over_compressed"}, "recorded None, got over_compressed"),
         (
-            {"replies": (TeacherReply(Outcome.SCORED, "", "f1", "other"),)},
-            "the completions differ",
+            {"replies": (TeacherReply(Outcome.SCORED, "", "f1", "d9"),)},
+            "the completions differ: question 1: expected the answer d1 to f1, got the answer d9",
         ),
+        (
+            {"replies": (TeacherReply(Outcome.SCORED, "", "f9", "d1"),)},
+            "expected the answer d1 to f1, got another request, f9",
+        ),
+        (
+            {"replies": (TeacherReply(Outcome.FAILED, error="cache_miss: none"),)},
+            r"expected the answer d1 to f1, got no answer \(cache_miss: none\)",
+        ),
+        ({"replies": ()}, "expected 1 replies, got 0"),
     ],
 )
 def test_the_first_divergence_is_named_by_its_place(path, make_rollout, changes, said):

@@ -47,9 +47,9 @@ def compressed(text="on monday", sample=0, tokens=30, questions=None, id_="7"):
     )
 
 
-def judge(texts, teacher=None, lengths=LENGTHS, known=None, constants=CONSTANTS):
+def judge(texts, teacher=None, lengths=LENGTHS, recorded=None, constants=CONSTANTS):
     """Collect with F1 and the reference's constants."""
-    return collect(texts, teacher or Teacher(), F1, lengths, constants, known or {})
+    return collect(texts, teacher or Teacher(), F1, lengths, constants, recorded or {})
 
 
 @pytest.mark.parametrize(
@@ -155,22 +155,37 @@ def test_masks_are_packed_chunk_by_chunk():
     assert rollout.keep_mask == (b"\xa0", b"\xff\x80")
 
 
-def test_known_replies_are_not_asked_for():
+def test_recorded_failures_are_not_asked_for():
     """A replay's recorded failure stands, and the other texts get their own answers."""
     failed = TeacherReply(Outcome.FAILED, error="recorded")
     teacher = Teacher()
     texts = [compressed("a", 0), compressed("b", 1), compressed("c", 2)]
-    rollouts = judge(texts, teacher, known={("7", 1): [failed]})
+    rollouts = judge(texts, teacher, recorded={("7", 1): [failed]})
     assert [item.text for item in teacher.asked] == ["a", "c"]
     assert rollouts[1].outcome is Outcome.FAILED
     assert rollouts[1].replies == (failed,)
     assert rollouts[2].replies[0].text == "C"
 
 
-def test_a_length_that_is_wrong_now_stays_wrong_beside_known_replies():
+def test_a_replays_answers_are_asked_for_by_their_digests():
+    """Question by question; a text that was not asked about then wants no answer in particular."""
+    questions = [Question("When?", "x"), Question("And?", "y")]
+    replies = [TeacherReply(Outcome.SCORED, content_digest=digest) for digest in ("d1", "d2")]
+    teacher = Teacher()
+    texts = [compressed(text, n, questions=questions) for n, text in enumerate("ab")]
+    judge(texts, teacher, recorded={("7", 0): replies, ("7", 1): []})
+    assert [(item.text, item.content_digest) for item in teacher.asked] == [
+        ("a", "d1"),
+        ("a", "d2"),
+        ("b", None),
+        ("b", None),
+    ]
+
+
+def test_a_length_that_is_wrong_now_stays_wrong_beside_recorded_replies():
     """Nothing is taken from the record that this text would not be asked for."""
     failed = TeacherReply(Outcome.FAILED)
-    [rollout] = judge([compressed(tokens=90)], known={("7", 0): [failed]})
+    [rollout] = judge([compressed(tokens=90)], recorded={("7", 0): [failed]})
     assert (rollout.outcome, rollout.replies) == (Outcome.OUT_OF_RANGE, ())
 
 
