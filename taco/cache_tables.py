@@ -75,9 +75,7 @@ def print_merge(title: str, report: "MergeReport") -> None:
     rows = [
         [each.key.hex(), each.served.hex()[:12], each.other.hex()[:12]] for each in report.named
     ]
-    print_rows(
-        f"Conflicts ({len(rows)} of {report.conflicts:,})", ["key", "served", "other"], rows
-    )
+    print_rows(f"Conflicts ({len(rows)} of {report.conflicts:,})", ["key", "served", "other"], rows)
 
 
 def print_verification(title: str, report: "VerifyReport") -> None:
