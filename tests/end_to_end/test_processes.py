@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from taco.own_service import own_service
 from tests.tiny_runs import phases, rows_of
 from trainer.config import Config
-from trainer.learning.launch import train_new
+from trainer.learning.launch import resume, train_new
 
 # Eleven examples, then one: in the second step a process is left without any.
 UNEVEN = {"train_batch_size": 11, "epochs": 1}
@@ -27,27 +29,34 @@ def one(document, teacher_url, tmp_path_factory):
     return train_new(config, "config", teacher_url=teacher_url, runs=runs, report=lambda _: None)
 
 
-@pytest.fixture(scope="module")
-def two(document, teacher_url, tmp_path_factory):
-    """The folder of the run of two processes, started as a user would, and what they said."""
-    folder = tmp_path_factory.mktemp("two")
-    (folder / "config.yaml").write_text(yaml.safe_dump(document(hyperparams=UNEVEN)))
+def _start(folder, document, teacher_url, **sections):
+    """Start two processes as a user would, in a terminal's process group of their own."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(document(**sections)))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # What `accelerate launch --multi_gpu` runs; with `--cpu` it starts one process, or needs MPI.
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", str(port), "-m", "trainer"]
-    done = subprocess.run(
-        [*command, "config.yaml", "logging.log_interval=1"],
+    command += ["--master-port", str(port), "-m", "trainer", "config.yaml"]
+    return subprocess.Popen(
+        [*command, "logging.log_interval=1"],
         cwd=folder,
         env={**os.environ, "TACO_TEACHER_URL": teacher_url, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stderr
-    return folder / "runs/config", done.stdout
+
+
+@pytest.fixture(scope="module")
+def two(document, teacher_url, tmp_path_factory):
+    """The folder of the run of two processes, and what they said."""
+    folder = tmp_path_factory.mktemp("two")
+    started = _start(folder, document, teacher_url, hyperparams=UNEVEN)
+    said, _ = started.communicate(timeout=120)
+    assert started.returncode == 0, said
+    return folder / "runs/config", said
 
 
 def _step(folder, step):
@@ -120,3 +129,24 @@ def test_the_weights_are_the_same_but_for_rounding(one, two):
     assert ours.keys() == theirs.keys()
     distance = sum(((ours[name] - theirs[name]) ** 2).sum() for name in ours) ** 0.5
     assert distance / sum((tensor**2).sum() for tensor in theirs.values()) ** 0.5 < 1e-4
+
+
+def test_ctrl_c_in_both_processes_saves_the_run(document, finished, teacher_url, tmp_path):
+    """Each gets it twice, from the terminal and from its launcher; one process goes on alone."""
+    settings = tmp_path / "slow.yaml"
+    settings.write_text("builtin: {latency_ms: 250}\n")
+    with (
+        own_service(settings, store=tmp_path / "own.sqlite") as slow,
+        _start(tmp_path, document, slow) as started,
+    ):
+        said = []
+        for line in started.stdout:
+            said.append(line)
+            if "step 4/8" in line:
+                os.killpg(started.pid, signal.SIGINT)
+    assert "saved; go on with: taco train --resume runs/config\n" in said
+    checkpoints = sorted(path.name for path in (tmp_path / "runs/config/checkpoints").iterdir())
+    assert checkpoints[-1] in ("step-00000004.pt", "step-00000005.pt")
+    result = resume(tmp_path / "runs/config", teacher_url=teacher_url, report=lambda _: None)
+    assert Path(result.model_path).is_dir()
+    assert len(_step(result.folder, 8)) == len(_step(finished.folder, 8))

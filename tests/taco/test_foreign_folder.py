@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from taco.own_service import own_service
+
 DECOYS = ("cache", "trainer", "taco", "teacher_service", "tests")
 
 
@@ -20,7 +22,10 @@ def folder(tmp_path_factory):
 
 
 def test_a_run_and_its_replay_beside_packages_of_our_names(installed_taco, config_file, folder):
-    """Both start a service of their own; the replay asks no model and gives the same weights."""
+    """Both start a service of their own; the replay asks no model and gives the same weights.
+
+    It only reads, so that it may run beside the service that records.
+    """
     home = {"TACO_HOME": str(folder / "home")}
     first = installed_taco("train", config_file, cwd=folder, **home)
     assert first.code == 0, first.err
@@ -28,7 +33,8 @@ def test_a_run_and_its_replay_beside_packages_of_our_names(installed_taco, confi
     assert (folder / "home/completions.sqlite").is_file()
 
     lock = Path("runs/config/run.lock")
-    replayed = installed_taco("train", "--replay", lock, cwd=folder, **home)
+    with own_service(store=folder / "home/completions.sqlite"):
+        replayed = installed_taco("train", "--replay", lock, cwd=folder, **home)
     assert replayed.code == 0, replayed.err
     results = [
         json.loads((folder / "runs" / name / "result.json").read_text())

@@ -8,15 +8,17 @@ import pytest
 
 from cache import CompletionStore
 from taco.errors import UserError
-from taco.own_service import own_service
+from taco.own_service import STOP_TIMEOUT_S, own_service
 from trainer.rollouts.teacher_client import recognise
 
 
 def test_it_serves_until_it_is_no_longer_needed(tmp_path):
-    """On a free port, with its store; afterwards the store is free again."""
+    """On a free port, with its store; it is asked to stop, and the store is free again."""
     store = tmp_path / "own.sqlite"
     with own_service(store=store) as url:
         assert recognise(url)
+        done = time.monotonic()
+    assert time.monotonic() - done < STOP_TIMEOUT_S / 2
     assert not recognise(url)
     CompletionStore.open(store).close()
 
