@@ -1,21 +1,28 @@
 """Ctrl-C and SIGTERM: the step in hand is finished or dropped, the run is saved, then it stops."""
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+ECHO_S = 1.0
+"""A second signal within this time is the first one, passed on."""
 
 
 class StopSignal:
     """Turns the first signal into a request, and raises at once only where nothing can be torn.
 
-    Waiting for the teacher is such a place: no weight has changed yet. A second signal always
-    raises.
+    Waiting for the teacher is such a place: no weight has changed yet. A second signal raises
+    anywhere, for somebody in a hurry; but not at once, because torchrun passes on to its processes
+    the Ctrl-C that the terminal has sent them already.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._waiting = False
+        self._echo_until = math.inf
 
     def __enter__(self) -> "StopSignal":
         self._previous = {
@@ -45,7 +52,9 @@ class StopSignal:
             self._waiting = False
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested or self._waiting:
-            self.requested = True
-            raise KeyboardInterrupt
+        now = time.monotonic()
+        impatient = now > self._echo_until
+        self._echo_until = min(self._echo_until, now + ECHO_S)
         self.requested = True
+        if impatient or self._waiting:
+            raise KeyboardInterrupt
