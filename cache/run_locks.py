@@ -1,4 +1,4 @@
-"""Which keys a training run needs: read from its lock file.
+"""Which answers a training run needs: read from its lock file.
 
 A lock file has one JSON document a line: a header `{"lock": 1, ...}`, leaves, and (once the run
 is finished) a trailer `{"leaves": ..., "root": ...}`. A leaf has `"replies": [[outcome,
@@ -6,29 +6,53 @@ fingerprint, content digest], ...]`, the last two as hexadecimal digits or null.
 """
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cache.errors import LockFileError
+from cache.maintenance import Progress, no_progress
 
 LOCK_FORMAT = 1
 
 
-def needed_keys(path: Path) -> Iterator[bytes]:
-    """The keys that the run of the lock file at `path` used; with repeats, in the run's order.
+@dataclass(frozen=True, slots=True)
+class NeededAnswer:
+    """An answer that a run used."""
 
-    The lock of a run that was stopped, or is under way, counts as far as it goes.
+    line: int  # Of the lock file, counted from 1.
+    place: str  # Which rollout used it, for people: "train step 1, example '7', sample 0".
+    key: bytes
+    content_digest: bytes
+
+
+def needed_keys(path: Path) -> Iterator[bytes]:
+    """The keys of `needed_answers`."""
+    return (each.key for each in needed_answers(path))
+
+
+def needed_answers(path: Path, progress: Progress = no_progress) -> Iterator[NeededAnswer]:
+    """What the run of the lock file at `path` used; with repeats, in the run's order.
+
+    The lock of a run that was stopped, or is under way, counts as far as it goes. `progress`
+    counts the file's bytes.
 
     Raises:
         LockFileError: there is no such file, or it is no lock file.
     """
     try:
         with path.open("rb") as file:
-            _check_header(path, file.readline())
+            size = os.fstat(file.fileno()).st_size
+            header = file.readline()
+            _check_header(path, header)
+            read = len(header)
             for number, line in enumerate(file, start=2):
                 if line.endswith(b"\n"):  # Else the run is writing this line just now.
-                    yield from _keys_of(path, number, line)
+                    yield from _answers_of(path, number, line)
+                read += len(line)
+                progress(read, size)
     except OSError as error:
         raise LockFileError(f"{path}: expected a lock file: {error.strerror}") from error
 
@@ -47,10 +71,18 @@ def _check_header(path: Path, line: bytes) -> None:
         )
 
 
-def _keys_of(path: Path, number: int, line: bytes) -> list[bytes]:
+def _answers_of(path: Path, number: int, line: bytes) -> list[NeededAnswer]:
     try:
-        replies = json.loads(line).get("replies", ())
-        return [bytes.fromhex(reply[1]) for reply in replies if reply[1] is not None]
+        leaf = json.loads(line)
+        place = (
+            f"{leaf.get('phase')} step {leaf.get('step')}, example {leaf.get('example')!r}, "
+            f"sample {leaf.get('sample')}"
+        )
+        return [
+            NeededAnswer(number, place, bytes.fromhex(key), bytes.fromhex(digest))
+            for _, key, digest in leaf.get("replies", ())
+            if key is not None
+        ]
     except (ValueError, AttributeError, TypeError, IndexError):
         raise LockFileError(
             f"{path}, line {number}: expected a rollout with its replies; the file was changed "
