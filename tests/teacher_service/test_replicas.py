@@ -123,6 +123,7 @@ def test_a_service_that_was_asleep_past_its_lease_cannot_overwrite(start_replica
     with ThreadPoolExecutor(1) as pool, CompletionStore.open(postgres_url) as store:
         late = pool.submit(sleeper.chat, "one")
         _wait_for_lease(postgres_url)
+        time.sleep(0.5)  # By now it has looked once more, and its call is under way.
         sleeper.process.send_signal(signal.SIGSTOP)
         identity = BuiltinBackend(0).identity
         asked = Teacher(identity, store, None, 1).ask(
