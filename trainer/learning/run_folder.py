@@ -3,6 +3,8 @@
 import hashlib
 import json
 import platform
+import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -42,6 +44,15 @@ def new_run_folder(name: str, runs: Path = RUNS) -> Path:
             ) from error
         else:
             return folder
+
+
+def new_run_id(folder: Path) -> str:
+    """How the teacher service is to know a run: its folder's name, and a random end.
+
+    Travels in a header, so it is plain ASCII.
+    """
+    name = re.sub(r"[^\w.-]", "_", folder.name, flags=re.ASCII)[:100]
+    return f"{name}-{secrets.token_hex(4)}"
 
 
 def describe_run(

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
@@ -21,6 +23,7 @@ from trainer.learning.run_folder import (
     LOCK,
     describe_run,
     environment,
+    new_run_id,
     read_description,
     tensors_digest,
     write_description,
@@ -83,7 +86,9 @@ def prepare_run(
     total_steps = config.hyperparams.epochs * -(
         -len(train_examples) // config.hyperparams.train_batch_size
     )
-    description = describe_run(
+    run_id = read_description(folder)["run_id"] if resume else _shared_run_id(folder)
+    teacher.name_run(run_id)
+    description: dict[str, Any] = {"run_id": run_id} | describe_run(
         resolved(config),
         data_digests=_data_digests(config),
         base_digest=tensors_digest(compressor.model.state_dict().items()),
@@ -137,6 +142,12 @@ def prepare_run(
         if teacher.is_ours and (not resume or (folder / LOCK).exists()):
             run.lock = LockWriter(folder / LOCK, read_description(folder))
     return run
+
+
+def _shared_run_id(folder: Path) -> str:
+    """The main process's, in every process."""
+    (run_id,) = broadcast_object_list([new_run_id(folder)])
+    return str(run_id)
 
 
 def _load_data(config: Config) -> tuple[list[Example], list[Example]]:

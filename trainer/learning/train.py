@@ -160,7 +160,7 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
     """Have texts judged by length, teacher and metric."""
     return collect(
         texts,
-        run.teacher.complete,
+        partial(run.teacher.complete, step=step),
         run.metric,
         run.lengths,
         run.constants,

@@ -86,11 +86,13 @@ class BatchWire:
         self._fields = fields
         self._max_items = max_items_per_request
 
-    def ask(self, items: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
+    def ask(
+        self, items: Sequence[TeacherItem], deadline: Deadline, asker: Mapping[str, str]
+    ) -> list[Attempt]:
         """See `Wire`."""
         batches = list(split(items, self._max_items, _MAX_CHARACTERS))
         answered = map_concurrently(
-            lambda batch: self._ask_batch(batch, deadline), batches, _CONCURRENT_REQUESTS
+            lambda batch: self._ask_batch(batch, deadline, asker), batches, _CONCURRENT_REQUESTS
         )
         return [attempt for attempts in answered for attempt in attempts]
 
@@ -99,9 +101,11 @@ class BatchWire:
         response = self._hop.request("GET", "/v1/cache/stats", deadline)
         return self._hop.read(response, _Stats).root
 
-    def _ask_batch(self, batch: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
+    def _ask_batch(
+        self, batch: Sequence[TeacherItem], deadline: Deadline, asker: Mapping[str, str]
+    ) -> list[Attempt]:
         body = {**self._fields, "items": [_wire_item(item) for item in batch]}
-        response = self._hop.request("POST", "/v1/teacher/completions", deadline, body)
+        response = self._hop.request("POST", "/v1/teacher/completions", deadline, body, asker)
         answer = self._hop.read(response, _Answer)
         if len(answer.data) != len(batch):
             raise self._hop.misunderstood(f"{len(answer.data)} outcomes for {len(batch)} items")

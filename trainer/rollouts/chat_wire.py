@@ -60,7 +60,12 @@ class ChatWire:
         self._system = [] if system_message is None else [system]
         self._max_concurrency = max_concurrency
 
-    def ask(self, items: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
+    def ask(
+        self,
+        items: Sequence[TeacherItem],
+        deadline: Deadline,
+        asker: Mapping[str, str],  # noqa: ARG002 (other servers keep no ledger of runs)
+    ) -> list[Attempt]:
         """See `Wire`. Equal items are asked once, as our service would."""
         unique = list(dict.fromkeys(items))
         attempts = map_concurrently(

@@ -100,6 +100,7 @@ class Hop:
         path: str,
         deadline: Deadline,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         """Send until there is an answer, whatever its status, unless it means "come again".
 
@@ -109,7 +110,7 @@ class Hop:
         attempt = 0
         silent_since: float | None = None
         while not isinstance(
-            answer := self._attempt(method, path, deadline, body), httpx2.Response
+            answer := self._attempt(method, path, deadline, body, headers or {}), httpx2.Response
         ):
             silent_since = (silent_since or time.monotonic()) if answer.silent else None
             pause_s = max(answer.wait_s, self._pause_s(attempt))
@@ -152,7 +153,12 @@ class Hop:
         )
 
     def _attempt(
-        self, method: str, path: str, deadline: Deadline, body: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
     ) -> httpx2.Response | _Fault:
         remaining_s = deadline.remaining_s
         try:
@@ -160,7 +166,7 @@ class Hop:
                 method,
                 self.root + path,
                 json=body,
-                headers={"X-Deadline-Ms": str(max(1, int(remaining_s * 1000)))},
+                headers={**headers, "X-Deadline-Ms": str(max(1, int(remaining_s * 1000)))},
                 timeout=httpx2.Timeout(remaining_s + _GRACE_S, connect=_CONNECT_S),
             )
         except httpx2.RequestError as error:

@@ -32,6 +32,7 @@ class TeacherClient:
         self._wire = wire
         self._timeout_s = timeout_s
         self._counts = TeacherCounts()
+        self._run_id: str | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -101,21 +102,30 @@ class TeacherClient:
         """Everything asked through this client so far."""
         return self._counts
 
-    def complete(self, items: Sequence[TeacherItem]) -> list[TeacherReply]:
+    def name_run(self, run_id: str) -> None:
+        """Say which run asks from now on; our service notes what each run used and cost."""
+        self._run_id = run_id
+
+    def complete(self, items: Sequence[TeacherItem], step: int | None = None) -> list[TeacherReply]:
         """Ask; replies in the order of the items.
 
         An item that failed is asked once more, unless that is in vain (a replay's cache miss); if
         it fails again, its reply says so: a failure is a value, not an error.
+
+        Args:
+            items: what to ask.
+            step: of the run, for the service's notes.
 
         Raises:
             TeacherUnreachable: the server is silent, or stays busy past the total time.
             TeacherRejected: it refuses the request as a whole.
         """
         deadline = Deadline.after(self._timeout_s)
-        attempts = self._wire.ask(items, deadline)
+        asker = _asker(self._run_id, step)
+        attempts = self._wire.ask(items, deadline, asker)
         again = [index for index, attempt in enumerate(attempts) if attempt.worth_repeating]
         if again and deadline.remaining_s > 0:
-            second = self._wire.ask([items[index] for index in again], deadline)
+            second = self._wire.ask([items[index] for index in again], deadline, asker)
             for index, attempt in zip(again, second, strict=True):
                 attempts[index] = attempt
         replies = [attempt.reply for attempt in attempts]
@@ -148,6 +158,12 @@ def recognise(url: str) -> bool:
 def _headers(api_key: str | None, stored_only: bool) -> dict[str, str]:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return headers | ({"Cache-Control": "only-if-cached"} if stored_only else {})
+
+
+def _asker(run_id: str | None, step: int | None) -> dict[str, str]:
+    if run_id is None:
+        return {}
+    return {"X-Taco-Run": run_id} | ({} if step is None else {"X-Taco-Step": str(step)})
 
 
 def _hop(root: str, headers: Mapping[str, str], gone_after_s: float) -> Hop:

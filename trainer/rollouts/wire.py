@@ -1,6 +1,6 @@
 """What the teacher client asks of a wire: our service's batches, or another server's chats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,8 +31,15 @@ class Attempt:
 class Wire(Protocol):
     """A way to ask."""
 
-    def ask(self, items: Sequence[TeacherItem], deadline: Deadline) -> list[Attempt]:
+    def ask(
+        self, items: Sequence[TeacherItem], deadline: Deadline, asker: Mapping[str, str]
+    ) -> list[Attempt]:
         """Ask each item once; attempts in the order of the items.
+
+        Args:
+            items: what to ask.
+            deadline: when to give up.
+            asker: headers that tell our service which run asks, and at which step.
 
         Raises:
             TeacherUnreachable: the server is silent, or stays busy past the deadline.

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import httpx2
 import pytest
 import uvicorn
 
@@ -82,11 +83,25 @@ def test_both_wires_ask_the_same(tmp_path):
         hop = Hop(f"{url}/v1")
         fields = {"model": "gpt-35-turbo", **SAMPLING}
         chats = ChatWire(hop, fields, TEMPLATE, "You are a helpful assistant.").ask(
-            ITEMS, Deadline.after(30)
+            ITEMS, Deadline.after(30), {}
         )
         hop.close()
         assert [attempt.reply.text for attempt in chats] == [reply.text for reply in batch]
         assert teacher.stats()["since_start"]["backend_calls"] == 3
+
+
+def test_the_service_learns_which_run_asks_and_at_which_step(tmp_path):
+    """Before a run is named, and from a client that is no run, it learns nothing."""
+    with service(tmp_path / "store.sqlite") as url, connect(url) as teacher:
+        teacher.complete([REPORT])
+        assert httpx2.get(f"{url}/v1/runs").json()["data"] == []
+        teacher.name_run("demo-1a2b3c4d")
+        teacher.complete(ITEMS, step=3)
+        teacher.complete([REPORT], step=5)
+        teacher.complete([REPORT])
+        run = httpx2.get(f"{url}/v1/runs/demo-1a2b3c4d").json()
+    assert (run["first_step"], run["last_step"]) == (3, 5)
+    assert sum(run["answers"].values()) == len(ITEMS) + 2
 
 
 def test_a_replay_answers_from_the_store_alone(tmp_path):
