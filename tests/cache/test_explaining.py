@@ -9,6 +9,12 @@ QUESTION = {
 
 
 @pytest.fixture
+def place(any_place):
+    """Every test runs on each database."""
+    return any_place
+
+
+@pytest.fixture
 def put(store, teacher):
     """Store a request and return its key."""
 

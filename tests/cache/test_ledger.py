@@ -9,6 +9,12 @@ KEY, OTHER_KEY = bytes(32), bytes(31) + b"\1"
 
 
 @pytest.fixture
+def place(any_place):
+    """Every test runs on each database."""
+    return any_place
+
+
+@pytest.fixture
 def book(store, teacher):
     """Book one amount of a run, and wait for the disk."""
 
@@ -94,7 +100,7 @@ def test_a_key_knows_the_runs_that_used_it(store):
     ]
 
 
-def test_a_store_open_for_reading_takes_no_notes(store, path):
+def test_a_store_open_for_reading_takes_no_notes(store, place):
     """Refused like any other write."""
-    with CompletionStore.open(path, read_only=True) as reader, pytest.raises(StoreReadOnly):
+    with CompletionStore.open(place, read_only=True) as reader, pytest.raises(StoreReadOnly):
         reader.record_uses({}, {})
