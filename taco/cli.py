@@ -1,6 +1,7 @@
 """The `taco` command. Parsing comes first; a command imports what is heavy when it runs."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
+from taco.usage_commands import usage_app
 
 app = typer.Typer(
     help="Fine-tune a prompt compressor for your task, with rewards that are bought once.",
@@ -15,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+cache_app.add_typer(usage_app)
 app.add_typer(cache_app, name="cache")
 
 Overrides = Annotated[
@@ -124,6 +127,8 @@ def serve(
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one message, no traceback."""
+    # A warning is for the user too: its sentence, not the line of code that gave it.
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         app()
     except Exception as error:

@@ -60,7 +60,10 @@ def load_latest(folder: Path, device: torch.device) -> tuple[Progress, Mapping[s
     """
     found = _checkpoints(folder)
     if not found:
-        raise CheckpointError(f"{folder}: expected a checkpoint to resume from, and found none")
+        raise CheckpointError(
+            f"{folder}: expected a checkpoint to resume from, and found none; train again: what "
+            "the teacher answered before is in its store, and costs nothing"
+        )
     try:
         state = torch.load(found[-1], map_location=device, weights_only=True)
         return Progress(**state["progress"]), state["tensors"]
