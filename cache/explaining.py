@@ -5,16 +5,19 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from cache.canonical import JSON, parse_json
 from cache.models import requests, teachers
 
-_RECENT = 1_000
-_CANDIDATES = 64
-"""How many requests are compared: a miss in a store of any size is explained in milliseconds."""
+_CANDIDATES = 1_000
+_COMPARED_CHARACTERS = 2_000_000
+_PAGE = 50
+"""How many requests are compared, and how much text: a miss in a store of any size is explained
+in a fraction of a second.
+"""
 
 _SHOWN = 80
 _BEFORE = 20
@@ -59,14 +62,12 @@ def explain(
         ValueError: a stored row's JSON is damaged.
     """
     asked = dict(flatten(parse_json(document)))
-    rows = [
-        *_same_text(connection, compressed_text),
-        *_latest(connection, json.loads(asked["teacher"])),
-    ]
-    if not rows:
+    candidates = _candidates(connection, json.loads(asked["teacher"]), compressed_text)
+    compared = ((key, dict(flatten(json.loads(stored)))) for key, stored in candidates)
+    nearest = min(compared, key=lambda each: _distance(each[1], asked), default=None)
+    if nearest is None:
         return None
-    candidates = [(row.key, dict(flatten(json.loads(row.document)))) for row in rows]
-    key, stored = min(candidates, key=lambda candidate: _distance(candidate[1], asked))
+    key, stored = nearest
     return Explanation(
         key, tuple(_difference(name, stored, asked) for name in _differing(stored, asked))
     )
@@ -84,28 +85,43 @@ def flatten(value: JSON, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, json.dumps(value, ensure_ascii=False)
 
 
-def _same_text(connection: Connection, text: str | None) -> Sequence[Row[Any, Any]]:
+def _candidates(
+    connection: Connection, teacher: str, text: str | None
+) -> Iterator[tuple[bytes, str]]:
+    """Keys and documents to compare, the likeliest first, until there was enough text."""
+    ids = list(dict.fromkeys([*_same_text(connection, text), *_latest(connection, teacher)]))
+    columns = select(requests.c.id, requests.c.key, requests.c.document)
+    characters = 0
+    for start in range(0, len(ids), _PAGE):
+        page = ids[start : start + _PAGE]
+        rows = {row.id: row for row in connection.execute(columns.where(requests.c.id.in_(page)))}
+        for row in map(rows.__getitem__, page):
+            yield row.key, row.document
+            characters += len(row.document)
+            if characters > _COMPARED_CHARACTERS:
+                return
+
+
+def _same_text(connection: Connection, text: str | None) -> Sequence[int]:
+    """The latest requests about a compressed text."""
     if text is None:
         return []
     sha256 = hashlib.sha256(text.encode()).digest()
-    query = select(requests.c.key, requests.c.document).where(
-        requests.c.compressed_sha256 == sha256
-    )
-    return connection.execute(query.order_by(requests.c.id.desc()).limit(_CANDIDATES)).all()
+    query = select(requests.c.id).where(requests.c.compressed_sha256 == sha256)
+    latest = query.order_by(requests.c.id.desc()).limit(_CANDIDATES)
+    return connection.execute(latest).scalars().all()
 
 
-def _latest(connection: Connection, teacher: str) -> Sequence[Row[Any, Any]]:
-    """Among the latest requests, those of this teacher first."""
-    columns = (requests.c.id, requests.c.key, requests.c.document, requests.c.teacher_id)
-    recent = select(*columns).order_by(requests.c.id.desc()).limit(_RECENT).subquery()
-    of_others = teachers.c.digest != teacher
+def _latest(connection: Connection, teacher: str) -> Sequence[int]:
+    """The latest requests of all, those of one teacher first."""
+    columns = (requests.c.id, requests.c.teacher_id)
+    recent = select(*columns).order_by(requests.c.id.desc()).limit(_CANDIDATES).subquery()
     query = (
-        select(recent.c.key, recent.c.document)
+        select(recent.c.id)
         .join(teachers, teachers.c.id == recent.c.teacher_id)
-        .order_by(of_others, recent.c.id.desc())
-        .limit(_CANDIDATES)
+        .order_by(teachers.c.digest != teacher, recent.c.id.desc())
     )
-    return connection.execute(query).all()
+    return connection.execute(query).scalars().all()
 
 
 def _differing(stored: _Fields, asked: _Fields) -> list[str]:

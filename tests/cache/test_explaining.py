@@ -1,6 +1,6 @@
 import pytest
 
-from cache import Completion, NewEntry, TeacherIdentity, fingerprint
+from cache import Completion, NewEntry, TeacherIdentity, explaining, fingerprint
 from cache.explaining import Difference, Explanation, explain, flatten
 
 QUESTION = {
@@ -91,8 +91,9 @@ def test_the_nearest_differs_in_the_fewest_fields_then_in_the_least_text(put, ex
     assert explain_miss(asking("Who came to the meeting on Friday?")).key == near
 
 
-def test_requests_about_the_same_text_are_found_however_old(put, explain_miss):
+def test_requests_about_the_same_text_are_found_however_old(put, explain_miss, monkeypatch):
     """By the text's hash, behind any number of later requests."""
+    monkeypatch.setattr(explaining, "_CANDIDATES", 60)
     old = put({**QUESTION, "seed": 1}, text="the text")
     for number in range(70):
         put({**QUESTION, "seed": 1, "stop": [str(number), "."]})
@@ -101,15 +102,14 @@ def test_requests_about_the_same_text_are_found_however_old(put, explain_miss):
     assert explain_miss(asked).key != old
 
 
-def test_the_same_teacher_s_requests_come_first(store, put, explain_miss):
-    """Another teacher's later requests do not crowd out this one's."""
+def test_the_same_teacher_s_requests_come_first(store, put, explain_miss, monkeypatch):
+    """When there is too much to compare, another teacher's are left out, however recent."""
+    monkeypatch.setattr(explaining, "_COMPARED_CHARACTERS", 1)
     other = TeacherIdentity.from_definition("other", "builtin", {"rules": 2})
     store.register_teacher(other)
     own = put({**QUESTION, "seed": 1})
-    for number in range(70):
-        put({**QUESTION, "seed": number}, of=other)
-    found = explain_miss({**QUESTION, "seed": 2})
-    assert found.key == own
+    put({**QUESTION, "seed": 2}, of=other)
+    assert explain_miss({**QUESTION, "seed": 2, "top_p": 1}).key == own
 
 
 def test_a_long_text_is_cut_to_where_it_differs(put, explain_miss):
