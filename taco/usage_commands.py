@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 usage_app = typer.Typer()
 
+_AMOUNT_COLUMNS = ["", "answers", "unmetered", "prompt tokens", "completion tokens"]
 _DOCUMENT_FIELDS = {"v", "teacher", "request", "sample_index", "compressed_text"}
 
 
@@ -83,7 +84,7 @@ def ledger(
         priced = bool(line.currency)
         print_rows(
             f"{line.teacher} ({line.teacher_digest[:12]})",
-            ["", "answers", "prompt tokens", "completion tokens", line.currency or "no prices"],
+            [*_AMOUNT_COLUMNS, line.currency or "no prices"],
             [
                 _amount_row("spent", line.spent, priced=priced),
                 _amount_row("saved by hits", line.saved_by_hits, priced=priced),
@@ -136,7 +137,7 @@ def audit(
 
 
 def _amount_row(name: str, amount: "Amount", *, priced: bool) -> list[str]:
-    counts = (amount.answers, amount.prompt_tokens, amount.completion_tokens)
+    counts = (amount.answers, amount.unmetered, amount.prompt_tokens, amount.completion_tokens)
     money = f"{amount.money:,.4f}" if priced else "-"
     return [name, *(f"{count:,}" for count in counts), money]
 

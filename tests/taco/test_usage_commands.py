@@ -108,7 +108,7 @@ def test_runs_and_their_ledger_are_shown(cache, store, stored):
         opened.record_uses(
             {},
             {
-                Account("one", TEACHER.digest, "miss", "USD"): Amount(1200, 0, 90_000, 3_000, 1.5),
+                Account("one", TEACHER.digest, "miss", "USD"): Amount(1200, 5, 90_000, 3_000, 1.5),
                 Account("one", TEACHER.digest, "hit", "USD"): Amount(300, 0, 20_000, 1_000, 0.5),
                 Account("two", TEACHER.digest, "collapsed", "USD"): Amount(7, 0, 70, 7, 0.25),
             },
@@ -116,9 +116,9 @@ def test_runs_and_their_ledger_are_shown(cache, store, stored):
     said = cache("runs")
     assert re.search(r"│ one +│ [\d: -]+ │ [\d: -]+ │ 1,200 +│ 300 +│ 0 ", said)
     total = cache("ledger")
-    assert re.search(r"spent +│ 1,200 +│ 90,000 +│ 3,000 +│ 1\.5000", total)
-    assert re.search(r"saved by collapsing +│ 7 +│ 70 +│ 7 +│ 0\.2500", total)
-    assert re.search(r"spent +│ 0 +│ 0 +│ 0 +│ 0\.0000", cache("ledger", "--run", "two"))
+    assert re.search(r"spent +│ 1,200 +│ 5 +│ 90,000 +│ 3,000 +│ 1\.5000", total)
+    assert re.search(r"saved by collapsing +│ 7 +│ 0 +│ 70 +│ 7 +│ 0\.2500", total)
+    assert re.search(r"spent +│ 0 +│ 0 +│ 0 +│ 0 +│ 0\.0000", cache("ledger", "--run", "two"))
     assert "no run 'three'" in cache("ledger", "--run", "three", code=1)
 
 
