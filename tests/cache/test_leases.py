@@ -92,6 +92,24 @@ def test_of_many_who_take_at_once_one_gets_each_key(place):
     assert sorted(key for some in taken for key in some) == keys
 
 
+def test_who_comes_second_by_a_moment_gets_nothing(store, place):
+    """A lease that is being taken in a transaction not yet committed is waited for."""
+    leases, seen = store.leases(60), []
+    with psycopg.connect(place) as first:
+        first.execute(
+            "INSERT INTO leases (key, holder, expires_at)"
+            " VALUES (%s, 'first', extract(epoch FROM clock_timestamp()) + 60)",
+            [A],
+        )
+        second = threading.Thread(target=lambda: seen.append(leases.take([A, B])))
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()
+        first.commit()
+        second.join()
+    assert [set(taken) for taken in seen] == [{B}]
+
+
 def test_nothing_is_asked_for_nothing(store):
     """Empty requests are answered empty."""
     leases = store.leases(60)

@@ -71,6 +71,15 @@ def _wait_for_lease(url: str) -> None:
             time.sleep(0.01)
 
 
+def _theirs(store: CompletionStore) -> NewEntry:
+    """What another service might store for the question "one"."""
+    identity = BuiltinBackend(0).identity
+    asked = Teacher(identity, store, None, 1).ask(
+        "chat/completions", {"messages": [{"role": "user", "content": "one"}]}
+    )
+    return NewEntry(asked.fingerprint, identity.digest, None, Completion("Theirs.", "stop"))
+
+
 def test_many_identical_requests_at_two_services_are_one_call(start_replica, postgres_url):
     """All get the one answer, and no lease is left behind."""
     replicas = [start_replica(builtin={"latency_ms": 800}) for _ in range(2)]
@@ -125,21 +134,31 @@ def test_a_service_that_was_asleep_past_its_lease_cannot_overwrite(start_replica
         _wait_for_lease(postgres_url)
         time.sleep(0.5)  # By now it has looked once more, and its call is under way.
         sleeper.process.send_signal(signal.SIGSTOP)
-        identity = BuiltinBackend(0).identity
-        asked = Teacher(identity, store, None, 1).ask(
-            "chat/completions", {"messages": [{"role": "user", "content": "one"}]}
-        )
-        leases = store.leases(60)
-        while not leases.take([asked.fingerprint.key]):
+        theirs, leases = _theirs(store), store.leases(60)
+        while not leases.take([theirs.fingerprint.key]):
             time.sleep(0.05)
-        other = NewEntry(asked.fingerprint, identity.digest, None, Completion("Theirs.", "stop"))
-        store.commit([other]).result()
+        store.commit([theirs]).result()
         sleeper.process.send_signal(signal.SIGCONT)
         assert late.result().json()["choices"][0]["message"]["content"] == "Theirs."
         assert sleeper.chat("one").headers["Cache-Status"].startswith("taco; hit")
         assert (store.stats().completions, store.stats().alternates) == (1, 1)
     sleeper.process.terminate()
     assert "leases ran out while their answers were being made" in sleeper.process.stderr.read()
+
+
+def test_who_waited_finds_the_answer_when_its_turn_comes(start, postgres_url):
+    """The other service stored it and gave its lease back between two looks: no call is made."""
+    service = start(store=postgres_url)
+    with ThreadPoolExecutor(1) as pool, CompletionStore.open(postgres_url) as store:
+        theirs, leases = _theirs(store), store.leases(60)
+        taken = leases.take([theirs.fingerprint.key])
+        reply = pool.submit(service.chat, "one")
+        time.sleep(1)
+        assert not reply.done()
+        store.commit([theirs]).result()
+        leases.give_back(taken.values())
+        assert reply.result().json()["choices"][0]["message"]["content"] == "Theirs."
+    assert service.since_start()["backend_calls"] == 0
 
 
 def test_after_a_failure_it_is_the_turn_of_who_waits(start, upstream, postgres_url, monkeypatch):
