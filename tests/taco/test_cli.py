@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -239,7 +240,8 @@ def test_a_run_stops_with_130_and_says_how_to_go_on(
     train = launch.train
 
     def interrupted(run, report):
-        monkeypatch.setattr(run.teacher, "complete", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        ctrl_c = partial(os.kill, os.getpid(), signal.SIGINT)
+        monkeypatch.setattr(run.teacher, "complete", lambda _items, step: ctrl_c())
         train(run, report)
 
     monkeypatch.setattr(launch, "train", interrupted)
