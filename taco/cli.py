@@ -9,6 +9,7 @@ import typer
 
 from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
+from taco.lock_commands import lock_app
 from taco.usage_commands import usage_app
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
 )
 cache_app.add_typer(usage_app)
+cache_app.add_typer(lock_app)
 app.add_typer(cache_app, name="cache")
 
 Overrides = Annotated[

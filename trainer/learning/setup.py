@@ -1,7 +1,6 @@
 """From a config to a run that is ready to train: new, resumed, or replayed."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from trainer.config import Config, resolved
-from trainer.errors import CheckpointError, ReplayError, TrainerError
+from trainer.errors import CheckpointError, ReplayError
 from trainer.learning.checkpoint import cut_back_logs, load_latest
+from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs
 from trainer.learning.replay import start_replay
@@ -25,10 +25,8 @@ from trainer.learning.run_folder import (
     environment,
     new_run_id,
     read_description,
-    tensors_digest,
     write_description,
 )
-from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.saving import deployable_path
 from trainer.policy.words import CompressionOptions
@@ -36,7 +34,7 @@ from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import load_metric
 from trainer.rollouts.teacher_client import TeacherClient
-from trainer.tasks.data import data_digest, load_examples, split_validation
+from trainer.tasks.data import load_examples, split_validation
 from trainer.types import Example
 
 _log = logging.getLogger(__name__)
@@ -77,7 +75,7 @@ def prepare_run(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     train_examples, val_examples = _load_data(config)
-    compressor = _load_compressor(config, accelerator.device)
+    compressor = load_compressor(config, accelerator.device)
     optimizer = torch.optim.AdamW(
         compressor.model.parameters(),
         lr=config.hyperparams.policy_lr,
@@ -90,19 +88,17 @@ def prepare_run(
     teacher.name_run(run_id)
     description: dict[str, Any] = {"run_id": run_id} | describe_run(
         resolved(config),
-        data_digests=_data_digests(config),
-        base_digest=tensors_digest(compressor.model.state_dict().items()),
-        length_tokenizer=compressor.length_tokenizer.name,
+        **describe_inputs(config, compressor),
         teacher=teacher.digest(),
         environment=environment(accelerator.device, accelerator.num_processes),
     )
     replay = None
     if recorded:
-        _check_same_inputs(description, recorded.header, recorded.path, ReplayError)
+        check_same_inputs(description, recorded.header, recorded.path, ReplayError)
         replay = start_replay(recorded, description["environment"], locked_masks=locked_masks)
     if resume:
         _check_same_teacher(folder / LOCK, teacher)
-        _check_same_inputs(description, read_description(folder), folder, CheckpointError)
+        check_same_inputs(description, read_description(folder), folder, CheckpointError)
     # Refuses a name that the stock package would misread now, not when all is trained.
     deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
     model, prepared_optimizer = accelerator.prepare(compressor.model, optimizer)
@@ -157,30 +153,6 @@ def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
     return split_validation(examples, config.evaluation.val_share)
 
 
-def _data_digests(config: Config) -> dict[str, str]:
-    paths = {"train": config.data.train_file_path, "validation": config.data.val_file_path}
-    return {name: data_digest(Path(path)) for name, path in paths.items() if path is not None}
-
-
-def _load_compressor(config: Config, device: torch.device) -> PromptCompressorReinforce:
-    compressor = PromptCompressorReinforce(
-        config.model.model_load_path,
-        device_map=str(device),
-        use_llmlingua2=True,
-        length_tokenizer=config.policy.length_tokenizer,
-    )
-    # In training mode, because eval() would switch gradient checkpointing off.
-    disable_dropout(compressor.model)
-    compressor.model.train()
-    if config.hyperparams.max_seq_len != 512:
-        _log.warning(
-            "hyperparams.max_seq_len is %d, and the stock llmlingua package deploys 512: it will "
-            "cut chunks elsewhere than training did",
-            config.hyperparams.max_seq_len,
-        )
-    return compressor
-
-
 def _options(config: Config) -> CompressionOptions:
     hyperparams = config.hyperparams
     return CompressionOptions(
@@ -213,21 +185,6 @@ def _check_same_teacher(lock: Path, teacher: TeacherClient) -> None:
             f"{lock}: expected our teacher service, for this run has a lock, and no other server "
             "gives the fingerprints to go on with it; start ours (`taco serve`), then resume"
         )
-
-
-def _check_same_inputs(
-    description: Mapping[str, object],
-    recorded: Mapping[str, object],
-    source: Path,
-    error: type[TrainerError],
-) -> None:
-    for name, what in (
-        ("data_digests", "the data is not the recorded one"),
-        ("base_digest", "the model to start from is not the recorded one"),
-        ("length_tokenizer", "lengths are counted with another tokenizer"),
-    ):
-        if description[name] != recorded.get(name):
-            raise error(f"{source}: {what}: expected {recorded.get(name)}, got {description[name]}")
 
 
 def _restore(run: Run) -> None:

@@ -62,7 +62,7 @@ def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthToken
     """
     if setting == "policy":
         return _of_policy(policy_tokenizer)
-    if setting == CL100K or (setting == "auto" and _cl100k_is_on_disk()):
+    if setting == CL100K or (setting == "auto" and cl100k_file()):
         return _cl100k()
     if setting == "auto":
         warnings.warn(
@@ -93,14 +93,16 @@ def _cl100k() -> LengthTokenizer:
     return LengthTokenizer(CL100K, encoding.encode_ordinary)
 
 
-def _cl100k_is_on_disk() -> bool:
+def cl100k_file() -> Path | None:
+    """Where tiktoken has cl100k_base on disk; None: it has not, or not whole."""
     default = Path(tempfile.gettempdir()) / "data-gym-cache"
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", default))
     if not folder:  # tiktoken's way of switching its cache off
-        return False
+        return None
     name = hashlib.sha1(_CL100K_URL.encode(), usedforsecurity=False).hexdigest()
     file = Path(folder) / name
-    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == _CL100K_SHA256
+    whole = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == _CL100K_SHA256
+    return file if whole else None
 
 
 def _of_file(path: Path) -> LengthTokenizer:

@@ -100,6 +100,11 @@ def _f1() -> Metric:
 _BUILT_IN: dict[str, Callable[[], Metric]] = {"bleu": _bleu, "f1": _f1}
 
 
+def is_built_in(metric: str) -> bool:
+    """Whether a config's metric is ours, and no function of somebody else's package."""
+    return metric in _BUILT_IN
+
+
 def _import_function(path: str) -> Callable[[str, str], float]:
     module_name, colon, function_name = path.partition(":")
     if not (module_name and colon and function_name):

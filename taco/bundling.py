@@ -1,0 +1,157 @@
+"""`taco cache bundle`: a finished run and all that it needs, in one archive."""
+
+import gzip
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from cache.exporting import export_store
+from cache.lock_checking import check_needs
+from cache.new_file import new_file
+from cache.run_locks import needed_keys
+from cache.selection import Selection
+from taco.bundle_format import (
+    BASE,
+    COMPLETIONS,
+    MANIFEST,
+    TIKTOKEN,
+    TOKENIZER,
+    TRAIN_DATA,
+    VALIDATION_DATA,
+    BundleError,
+    Manifest,
+    seal_file,
+)
+from trainer.config_file import restored
+from trainer.errors import ReplayError
+from trainer.learning.lockfile import LockSummary, check_lock
+
+Progress = Callable[[int, int], None]
+
+_RUN_FILES = ("run.json", "result.json")
+_GZIP_LEVEL = 1  # Most of it are weights, which no level makes smaller.
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReport:
+    """What was put into a bundle."""
+
+    files: int
+    entries: int
+    """Of the store, each with its alternates."""
+    bytes: int
+    """Of the archive."""
+
+
+def bundle_run(
+    run_folder: Path, target: Path, place: Path | str, progress: Progress
+) -> BundleReport:
+    """Write a finished run with its inputs and answers to the new file `target`.
+
+    Args:
+        run_folder: of the run; the paths in its config are looked up from the current folder.
+        target: the archive.
+        place: the store with the run's answers.
+        progress: told of bytes read, and of how many.
+
+    Raises:
+        BundleError: an answer or an input is missing.
+        ReplayError: the lock is unfinished or was changed, or an input is not the recorded one.
+        DataError, ModelError, CacheError: data, base, or store and archive, cannot be used.
+    """
+    lock_path = run_folder / "run.lock"
+    summary = check_lock(lock_path)
+    _require_answers(place, lock_path)
+    inputs = dict(_inputs(summary, lock_path))
+    name = run_folder.resolve().name
+    with tempfile.TemporaryDirectory(prefix="taco-bundle-") as scratch:
+        completions = Path(scratch, COMPLETIONS)
+        exported = export_store(place, completions, Selection(keys=set(needed_keys(lock_path))))
+        paths = {COMPLETIONS: completions, f"runs/{name}/run.lock": lock_path}
+        paths |= {f"runs/{name}/{file}": run_folder / file for file in _RUN_FILES}
+        paths |= inputs
+        present = {inside: path for inside, path in paths.items() if path.exists()}
+        seals = {inside: seal_file(path) for inside, path in present.items()}
+        manifest = Manifest(name, summary.root, seals)
+        with new_file(target) as partial, partial.open("wb") as file:
+            _write_archive(file, manifest, present, progress)
+    return BundleReport(len(seals), exported.entries, target.stat().st_size)
+
+
+def _require_answers(place: Path | str, lock_path: Path) -> None:
+    report = check_needs(place, lock_path)
+    if report.missing:
+        first = report.named[0].needed
+        raise BundleError(
+            f"{report.missing:,} of {report.answers:,} answers of {lock_path} are not in the store "
+            f"(the first: {first.place}, key {first.key.hex()}); name the store that the run "
+            "filled (--store). `taco cache verify-lock` lists what is missing"
+        )
+
+
+def _inputs(summary: LockSummary, lock_path: Path) -> Iterator[tuple[str, Path]]:
+    """Name in the archive and place on the disk of everything that the run read.
+
+    Raises:
+        ReplayError: something was replaced since; a replay would refuse it.
+    """
+    # Imported here: torch takes seconds, and a run whose answers are lost needs none.
+    import torch
+
+    from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
+    from trainer.policy.lengths import CL100K, cl100k_file
+
+    config = restored(summary.header.get("config"), lock_path)
+    compressor = load_compressor(config, torch.device("cpu"))
+    found = describe_inputs(config, compressor)
+    check_same_inputs(found, summary.header, lock_path, ReplayError)
+    yield TRAIN_DATA, Path(config.data.train_file_path)
+    if config.data.val_file_path is not None:
+        yield VALIDATION_DATA, Path(config.data.val_file_path)
+    for path in _base_folder(config.model.model_load_path).iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            yield f"{BASE}/{compressor.family}/{path.name}", path
+    counted_by = config.policy.length_tokenizer
+    if found["length_tokenizer"] == CL100K:
+        if file := cl100k_file():
+            yield f"{TIKTOKEN}/{file.name}", file
+    elif counted_by not in ("auto", "policy"):
+        yield f"{TOKENIZER}/{Path(counted_by).name}", Path(counted_by)
+
+
+def _base_folder(model_load_path: str) -> Path:
+    """Where the base lies; a name on the hub is in the hub's cache, for it was just loaded."""
+    if Path(model_load_path).is_dir():
+        return Path(model_load_path)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model_load_path, local_files_only=True))
+
+
+def _write_archive(
+    file: BinaryIO, manifest: Manifest, paths: Mapping[str, Path], progress: Progress
+) -> None:
+    total, done = sum(seal.bytes for seal in manifest.files.values()), 0
+    # No name and no time: the same run gives the same bytes.
+    with (
+        gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        encoded = manifest.encode()
+        archive.addfile(_member(MANIFEST, len(encoded)), BytesIO(encoded))
+        for name in sorted(manifest.files):
+            size = manifest.files[name].bytes
+            with paths[name].open("rb") as source:
+                archive.addfile(_member(name, size), source)
+            done += size
+            progress(done, total)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member

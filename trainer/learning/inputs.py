@@ -1,0 +1,76 @@
+"""What a run reads beside the teacher's answers, and whether it is what was recorded."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.learning.run_folder import tensors_digest
+from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
+from trainer.tasks.data import data_digest
+
+_log = logging.getLogger(__name__)
+
+
+def load_compressor(config: Config, device: torch.device) -> PromptCompressorReinforce:
+    """The compressor to start from, ready to be trained.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    compressor = PromptCompressorReinforce(
+        config.model.model_load_path,
+        device_map=str(device),
+        use_llmlingua2=True,
+        length_tokenizer=config.policy.length_tokenizer,
+    )
+    # In training mode, because eval() would switch gradient checkpointing off.
+    disable_dropout(compressor.model)
+    compressor.model.train()
+    if config.hyperparams.max_seq_len != 512:
+        _log.warning(
+            "hyperparams.max_seq_len is %d, and the stock llmlingua package deploys 512: it will "
+            "cut chunks elsewhere than training did",
+            config.hyperparams.max_seq_len,
+        )
+    return compressor
+
+
+def describe_inputs(config: Config, compressor: PromptCompressorReinforce) -> dict[str, Any]:
+    """Digests of the data and of the model to start from, and what lengths are counted with.
+
+    Raises:
+        DataError: a data file cannot be read.
+    """
+    paths = {"train": config.data.train_file_path, "validation": config.data.val_file_path}
+    return {
+        "data_digests": {
+            name: data_digest(Path(path)) for name, path in paths.items() if path is not None
+        },
+        "base_digest": tensors_digest(compressor.model.state_dict().items()),
+        "length_tokenizer": compressor.length_tokenizer.name,
+    }
+
+
+def check_same_inputs(
+    inputs: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    source: Path,
+    error: type[TrainerError],
+) -> None:
+    """Hold what `describe_inputs` found against a record of an earlier run.
+
+    Raises:
+        TrainerError: of the given kind; something differs.
+    """
+    for name, what in (
+        ("data_digests", "the data is not the recorded one"),
+        ("base_digest", "the model to start from is not the recorded one"),
+        ("length_tokenizer", "lengths are counted with another tokenizer"),
+    ):
+        if inputs[name] != recorded.get(name):
+            raise error(f"{source}: {what}: expected {recorded.get(name)}, got {inputs[name]}")
