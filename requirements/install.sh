@@ -70,5 +70,5 @@ else
     pip install --quiet --constraint "$constraints" torch
 fi
 echo "install: everything else"
-pip install --quiet --constraint "$constraints" --editable "$root[train,postgres,dev]"
+pip install --quiet --constraint "$constraints" --editable "$root[train,postgres,plot,data,dev]"
 pip check

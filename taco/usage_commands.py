@@ -107,7 +107,9 @@ def audit(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many answers to ask for again")] = 100,
     seed: Annotated[int, typer.Option(help="Another seed picks other answers")] = 0,
-    metric: Annotated[str, typer.Option(help="bleu, f1 or package.module:function")] = "f1",
+    metric: Annotated[
+        str, typer.Option(help="As in reward.metric: bleu, rougeL, package.module:function ...")
+    ] = "f1",
     store: StoreOption = None,
 ) -> None:
     """Ask the teacher again for a sample of stored answers, and say how many come out otherwise."""

@@ -79,7 +79,7 @@ def calculate_rewards(
         answers: the teacher's answers on the compressed text; not read when the length is wrong.
         references: its answers on the original, in the same order.
         relaxation_tokens: tolerance around the target length.
-        metric: `bleu`, `f1` or `your_package.module:function`.
+        metric: as in the config: `bleu`, `0.7*f1 + 0.3*rougeL`, `your_package.module:function`.
         constants: rewards of the length cases.
 
     Returns:

@@ -1,23 +1,19 @@
 """Metrics: what an answer on a compressed text is worth beside its reference completion.
 
-`bleu`, `f1`, or `your_package.module:function`. Every metric takes (completion, reference) and
-gives a number, normally between 0 and 1; each carries the signature that its figures travel with.
+A built-in one (`bleu`, `f1`, `rougeL` ...), `your_package.module:function`, or a weighted sum of
+them, such as `0.7*f1 + 0.3*rougeL`. Every metric takes (completion, reference) and gives a number,
+normally between 0 and 1; each carries the signature that its figures travel with.
 """
 
 import importlib
 import math
-import re
-import string
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
 
 from trainer.errors import ConfigError
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from trainer.rollouts.text_metrics import BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +21,7 @@ class Metric:
     """A named function of (completion, reference)."""
 
     name: str
-    """As in the config: `bleu`, `f1` or `your_package.module:function`."""
+    """As in the config: `bleu`, `your_package.module:function`, `0.7*f1 + 0.3*rougeL`."""
     signature: str
     """What reproduces a figure: name, options and version, in sacrebleu's form."""
     function: Callable[[str, str], float]
@@ -54,55 +50,43 @@ def load_metric(name: str) -> Metric:
     Raises:
         ConfigError: there is no such metric, or its module cannot be imported.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]()
+    if "*" in name:
+        return _weighted(name, _terms(name))
+    if name in BUILT_IN:
+        return Metric(name, *BUILT_IN[name]())
     return Metric(name, name, _import_function(name))
-
-
-def squad_f1(completion: str, reference: str) -> float:
-    """Token F1 of SQuAD, 0 to 1: harmonic mean of precision and recall over normalised words.
-
-    Source: the official SQuAD 2.0 evaluation script, where two texts of no words agree.
-    """
-    ours, theirs = _squad_words(completion), _squad_words(reference)
-    if not ours or not theirs:
-        return float(ours == theirs)
-    shared = (Counter(ours) & Counter(theirs)).total()
-    return 2 * shared / (len(ours) + len(theirs))
-
-
-def _squad_words(text: str) -> list[str]:
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
-
-
-def _bleu() -> Metric:
-    """BLEU by sacrebleu on one sentence, 0 to 1.
-
-    Effective order: a text of fewer than four words is judged by the n-grams that it has, so that
-    two identical short answers score 1.
-    """
-    from sacrebleu.metrics import BLEU  # Slow to import, and only some tasks use it.
-
-    bleu = BLEU(effective_order=True)
-
-    def function(completion: str, reference: str) -> float:
-        score: float = bleu.sentence_score(completion, [reference]).score
-        return min(score / 100, 1.0)  # sacrebleu gives 100.00000000000004 for a perfect match.
-
-    function("warm", "up")  # The signature knows the number of references only after a score.
-    return Metric("bleu", f"bleu|{bleu.get_signature()}", function)
-
-
-def _f1() -> Metric:
-    return Metric("f1", "f1|norm:squad|version:2.0", squad_f1)
-
-
-_BUILT_IN: dict[str, Callable[[], Metric]] = {"bleu": _bleu, "f1": _f1}
 
 
 def is_built_in(metric: str) -> bool:
     """Whether a config's metric is ours, and no function of somebody else's package."""
-    return metric in _BUILT_IN
+    names = [name for _, name in _terms(metric)] if "*" in metric else [metric]
+    return all(name in BUILT_IN for name in names)
+
+
+def _weighted(name: str, terms: Sequence[tuple[float, str]]) -> Metric:
+    """A sum; the weights are taken as they stand, so that those of 1 in all stay within 0 to 1."""
+    parts = [(weight, load_metric(term)) for weight, term in terms]
+
+    def function(completion: str, reference: str) -> float:
+        return sum(weight * metric(completion, reference) for weight, metric in parts)
+
+    signature = " + ".join(f"{weight:g}*[{metric.signature}]" for weight, metric in parts)
+    return Metric(name, signature, function)
+
+
+def _terms(text: str) -> list[tuple[float, str]]:
+    """(weight, metric) of each term of a weighted sum."""
+    terms = []
+    for term in text.split("+"):
+        weight_text, _, name = (part.strip() for part in term.partition("*"))
+        try:
+            weight = float(weight_text)
+        except ValueError:
+            weight = math.nan
+        if not (math.isfinite(weight) and weight > 0 and name):
+            raise _no_such_metric(text, f"{term.strip()!r} is no positive weight * metric")
+        terms.append((weight, name))
+    return terms
 
 
 def _import_function(path: str) -> Callable[[str, str], float]:
@@ -123,5 +107,8 @@ def _import_function(path: str) -> Callable[[str, str], float]:
 
 
 def _no_such_metric(path: str, why: str) -> ConfigError:
-    expected = ", ".join([*_BUILT_IN, "your_package.module:function"])
-    return ConfigError("reward.metric", [f"expected one of {expected}; got {path!r}: {why}"])
+    expected = ", ".join([*BUILT_IN, "your_package.module:function"])
+    return ConfigError(
+        "reward.metric",
+        [f"expected one of {expected}, or a sum 0.7*f1 + 0.3*rougeL; got {path!r}: {why}"],
+    )

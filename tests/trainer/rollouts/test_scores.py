@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from trainer.errors import ConfigError
-from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scores import is_built_in, load_metric
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,60 @@ def test_bleu_is_sentence_bleu_of_effective_order(completion, reference, expecte
     score = load_metric("bleu")(completion, reference)
     assert score == pytest.approx(expected, abs=1e-12)
     assert score <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "completion", "reference", "expected"),
+    [
+        # Three of four words of the one, three of six of the other: 2 * 3 / (4 + 6).
+        ("rouge1", "the cat sat down", "the cat sat on the mat", 0.6),
+        # Bigrams: "the cat", "cat sat" of three and five.
+        ("rouge2", "the cat sat down", "the cat sat on the mat", 0.5),
+        ("rouge2", "yes", "yes", 0.0),  # One word has no bigram.
+        # Longest common subsequence "cat on mat": 3 of 3 and 3 of 6.
+        ("rougeL", "cat on mat", "the cat sat on the mat", 2 * 3 / 9),
+        ("rougeL", "mat on cat", "the cat sat on the mat", 2 / 9),  # Order counts.
+        ("rougeL", "Running!", "running", 1.0),  # Case and punctuation go; no stemming:
+        ("rougeL", "runs", "running", 0.0),
+        ("exact_match", "The Denver.", "denver", 1.0),
+        ("exact_match", "Denver city", "denver", 0.0),
+        ("exact_match", "", "the", 0.0),
+        ("chrf", "abc", "abc", 1.0),
+        # Characters 2/3 and 2/2, bigrams 1/2 and 1/1; orders that one side lacks are left out.
+        ("chrf", "abx", "ab", 5 * (7 / 12) / (4 * (7 / 12) + 1)),
+    ],
+)
+def test_metrics_by_hand(metric, completion, reference, expected):
+    """Each as its formula has it."""
+    assert load_metric(metric)(completion, reference) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("completion", ["The new bridge will open in May.", "A bridge", "x y z"])
+def test_metrics_are_those_of_the_libraries(completion):
+    """The well-known implementations, called directly, give the same."""
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu import sentence_bleu, sentence_chrf
+
+    reference = "The council said that a new bridge opens in May."
+    rouge = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(reference, completion)
+    theirs = {name: score.fmeasure for name, score in rouge.items()} | {
+        "bleu": sentence_bleu(completion, [reference], use_effective_order=True).score / 100,
+        "chrf": sentence_chrf(completion, [reference]).score / 100,
+    }
+    ours = {name: load_metric(name)(completion, reference) for name in theirs}
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_weighted_sum_of_metrics():
+    """Each part by its weight; the signature has the parts' own."""
+    metric = load_metric("0.7*f1 + 0.3*rougeL")
+    assert metric("Ann", "Ann Lee") == pytest.approx(2 / 3)
+    assert metric("Lee Ann", "Ann Lee") == pytest.approx(0.7 + 0.3 / 2)
+    assert metric.signature == (
+        "0.7*[f1|norm:squad|version:2.0] + 0.3*[rougeL|measure:f1|stem:no|version:0.1.2]"
+    )
+    assert is_built_in("0.7*f1 + 0.3*rougeL")
+    assert not is_built_in("0.7*f1 + 0.3*own_metrics:length")
 
 
 def test_the_whole_answer_is_scored():
@@ -122,11 +176,14 @@ def test_a_metric_may_come_from_your_own_module(own_module):
         ("own_broken:f", "No module named 'no_such_dependency'"),
         ("own_metrics:absent", "own_metrics has no absent"),
         ("own_metrics:NAME", "NAME is a str, no function"),
+        ("0.7*f1 + rougeL", "'rougeL' is no positive weight * metric"),
+        ("-1*f1", "'-1*f1' is no positive weight * metric"),
+        ("0.7*f1 + 0.3*rouge", "it names no module and function"),
     ],
 )
 def test_a_metric_that_is_not_there_is_a_clear_error(own_module, name, part):
     """The error lists what may be used and says what is wrong with this name."""
-    with pytest.raises(ConfigError, match=r"bleu, f1, your_package\.module:function") as raised:
+    with pytest.raises(ConfigError, match=r"f1, .*your_package\.module:function") as raised:
         load_metric(name)
     assert part in str(raised.value)
 
