@@ -13,8 +13,11 @@ ServiceError                a client is told; OpenAI's error body, the status be
 ├── StoreUnavailable        507  the store cannot take another answer
 └── UpstreamError           502  the upstream failed, after every retry it was worth
     ├── UpstreamRejected    400  the upstream refused this very request
+    ├── UpstreamDenied      502  the upstream does not take our key
+    ├── UpstreamAway        503  it failed again and again, and is left alone for now
     ├── UpstreamBusy        429  the upstream's rate limit outlasted our patience
-    └── QuotaExhausted      429  the upstream's account has nothing left
+    ├── QuotaExhausted      429  the upstream's account has nothing left
+    └── BudgetExhausted     429  our own budget has nothing left
 
 StartError                  the service cannot start
 └── SettingsError           the settings are wrong; carries every problem found
@@ -152,6 +155,16 @@ class UpstreamRejected(UpstreamError):
     type = "invalid_request_error"
 
 
+class UpstreamDenied(UpstreamError):
+    """The upstream does not take our key; whoever runs the service has to look."""
+
+
+class UpstreamAway(UpstreamError):
+    """The upstream failed again and again; nobody asks it until its rest is over."""
+
+    status = 503
+
+
 class UpstreamBusy(UpstreamError):
     """The upstream's rate limit outlasted the time given to one completion."""
 
@@ -164,6 +177,13 @@ class QuotaExhausted(UpstreamError):
 
     status = 429
     type = "insufficient_quota"
+
+
+class BudgetExhausted(UpstreamError):
+    """The settings' budget of calls or money is used up; nothing more is asked upstream."""
+
+    status = 429
+    type = "budget_exhausted"
 
 
 class StartError(Exception):

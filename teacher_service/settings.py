@@ -8,10 +8,10 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
 from teacher_service.cache_control import Mode
 from teacher_service.errors import SettingsError
@@ -73,6 +73,36 @@ class PriceSettings(_Section):
         return (paid_in + paid_out) / 1e6
 
 
+class UpstreamSettings(_Section):
+    """How every backend that calls over a network treats what it calls."""
+
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Held here, before the upstream says 429; retries count too."""
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Prompt and `max_tokens` when a call is made, what it really took once it is back."""
+    retry_share: Annotated[float, Field(ge=0)] = 0.25
+    """Retries for each call, in the long run; waiting out a rate limit does not count."""
+    retry_reserve: Annotated[int, Field(ge=0)] = 100
+    """Retries that may be made beyond that share, until calls have earned them back."""
+    breaker_failures: Annotated[int, Field(ge=1)] = 10
+    """Faults in a row after which the upstream is left alone."""
+    breaker_rest_s: Annotated[float, Field(gt=0)] = 5
+    """For how long at first; it doubles, up to five minutes, until a probe comes back."""
+
+
+class BudgetSettings(_Section):
+    """What may be spent upstream since the service's start; null sets no limit."""
+
+    calls: Annotated[int, Field(ge=0)] | None = None
+    """Every attempt is one."""
+    usd: Annotated[float, Field(ge=0)] | None = None
+    """Needs `prices`. What is under way when it is used up is still finished, stored and paid."""
+
+
+_LOCAL_BACKENDS = {"builtin", "transformers"}
+"""They call nobody, so that there is nothing to limit."""
+
+
 class Settings(_Section):
     """Everything that `serve` needs to know."""
 
@@ -99,8 +129,21 @@ class Settings(_Section):
     stop_grace_s: Annotated[float, Field(ge=0)] = 20
     """At a stop, how long completions under way may take to arrive and be stored."""
     prices: PriceSettings = PriceSettings()
+    budget: BudgetSettings = BudgetSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
     builtin: BuiltinSettings = BuiltinSettings()
     openai: OpenAISettings = OpenAISettings()
+
+    @model_validator(mode="after")
+    def _budget_can_be_held(self) -> Self:
+        if self.budget != BudgetSettings() and self.backend in _LOCAL_BACKENDS:
+            raise ValueError(f"budget: backend {self.backend} calls nobody; remove the section")
+        if self.budget.usd is not None and self.prices.unit != "USD":
+            raise ValueError(
+                "budget.usd needs prices in USD: set prices.input_per_million and "
+                "prices.output_per_million"
+            )
+        return self
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -168,6 +211,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
 def _problem(fault: Mapping[str, Any]) -> str:
     """One fault of pydantic's as one sentence, with the nearest right key for an unknown one."""
     where = ".".join(str(part) for part in fault["loc"])
+    if not where:
+        return str(fault["ctx"]["error"])
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}, found {fault['input']!r}"
     *sections, key = fault["loc"]

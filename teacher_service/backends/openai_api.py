@@ -10,9 +10,11 @@ from openai import AsyncOpenAI
 
 from cache import Answer, TeacherIdentity
 from teacher_service.backends.base import Finished, UpstreamRequest
+from teacher_service.backends.guard import Guard
 from teacher_service.backends.openai_errors import refusal_of, translate
 from teacher_service.backends.openai_replies import read_reply
-from teacher_service.backends.retries import with_retries
+from teacher_service.backends.pace import estimate_tokens
+from teacher_service.backends.spending import Spending
 from teacher_service.errors import ServiceError, StartError
 from teacher_service.identity import hosted_identity
 from teacher_service.settings import OpenAISettings, Settings
@@ -24,16 +26,16 @@ class OpenAIBackend:
     Args:
         settings: The `openai` section.
         api_key: The secret; None for a server that wants none.
+        guard: Makes the calls.
     """
 
-    def __init__(self, settings: OpenAISettings, api_key: str | None) -> None:
+    def __init__(self, settings: OpenAISettings, api_key: str | None, guard: Guard) -> None:
         self.identity: TeacherIdentity = hosted_identity(
             settings.provider, settings.model, backend="openai"
         )
         self._accepted = {settings.model, *settings.accepted_models}
         self._attempt_timeout_s = settings.attempt_timeout_s
-        self._total_timeout_s = settings.total_timeout_s
-        self._free = asyncio.Semaphore(settings.max_concurrency)
+        self.guard = guard
         self._client = AsyncOpenAI(
             base_url=str(settings.base_url),
             api_key=api_key or "none",
@@ -62,13 +64,11 @@ class OpenAIBackend:
         await self._client.close()
 
     async def _finish(self, position: int, request: UpstreamRequest) -> Finished:
-        async with self._free:
-            try:
-                return position, await with_retries(
-                    lambda: self._attempt(request), self._total_timeout_s
-                )
-            except ServiceError as error:
-                return position, error
+        tokens = estimate_tokens(request.body)
+        try:
+            return position, await self.guard.call(lambda: self._attempt(request), tokens)
+        except ServiceError as error:
+            return position, error
 
     async def _attempt(self, request: UpstreamRequest) -> Answer:
         started = time.monotonic()
@@ -99,4 +99,10 @@ def build(settings: Settings) -> OpenAIBackend:
             f"backend openai: the environment variable {variable} (openai.api_key_env) holds no "
             "key. Set it, name another variable, or null for a server that wants no key"
         )
-    return OpenAIBackend(settings.openai, api_key)
+    guard = Guard(
+        settings.upstream,
+        Spending(settings.budget, settings.prices),
+        settings.openai.max_concurrency,
+        settings.openai.total_timeout_s,
+    )
+    return OpenAIBackend(settings.openai, api_key, guard)

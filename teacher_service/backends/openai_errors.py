@@ -12,11 +12,13 @@ from teacher_service.errors import (
     QuotaExhausted,
     ServiceError,
     UpstreamBusy,
+    UpstreamDenied,
     UpstreamError,
     UpstreamRejected,
 )
 
 _RETRYABLE_STATUS = {408, 409}
+_OVERLOADED = {503, 529}
 _EXHAUSTED = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _REFUSALS = {"content_filter", "content_policy_violation"}
 
@@ -38,12 +40,14 @@ def translate(error: Exception) -> Retryable | ServiceError:
             status in _RETRYABLE_STATUS or status >= 500
         ):
             return Retryable(
-                UpstreamError(f"the upstream answered {status}"), _retry_after_s(error)
+                UpstreamError(f"the upstream answered {status}"),
+                _retry_after_s(error),
+                overload=status in _OVERLOADED,
             )
         case openai.APIStatusError():
             return _rejected(error)
         case TimeoutError():
-            return Retryable(UpstreamError("the upstream did not answer in time"))
+            return Retryable(UpstreamError("the upstream did not answer in time"), overload=True)
         case _:
             return Retryable(UpstreamError(f"the upstream cannot be reached: {error.__cause__!r}"))
 
@@ -54,13 +58,15 @@ def _too_many(error: openai.APIStatusError) -> Retryable | ServiceError:
             "the upstream's account has no quota left: check its plan and billing",
             code="insufficient_quota",
         )
-    return Retryable(UpstreamBusy("the upstream's rate limit holds"), _retry_after_s(error))
+    busy = UpstreamBusy("the upstream's rate limit holds")
+    return Retryable(busy, _retry_after_s(error), overload=True)
 
 
 def _rejected(error: openai.APIStatusError) -> ServiceError:
     status = error.status_code
     if status in (401, 403, 404):
-        return UpstreamError(
+        kind = UpstreamError if status == 404 else UpstreamDenied
+        return kind(
             f"the upstream answered {status}: check key, base_url and model in the service's "
             f"settings ({error.code or error.type or 'no code given'})",
             code=f"upstream_{status}",
