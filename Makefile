@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test install lint types contracts tests bench-learning bench-replay clean
+.PHONY: demo test install lint types contracts tests bench-learning bench-replay bench-scale clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -38,6 +38,9 @@ bench-learning: $(INSTALLED)
 
 bench-replay: $(INSTALLED)
 	$(BIN)/python -m benchmarks.replay
+
+bench-scale: $(INSTALLED)
+	$(BIN)/python -m benchmarks.scale
 
 clean:
 	rm -rf $(VENV) runs

@@ -30,7 +30,7 @@ _INSERT_TEACHER = """
 INSERT INTO teachers (digest, name, backend, definition, registered_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET registered_at = excluded.registered_at
 """
-_INSERT_REQUEST = """
+INSERT_REQUEST = """
 INSERT INTO requests (key, teacher_id, document, compressed_text, compressed_sha256, created_at)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
@@ -39,7 +39,7 @@ INSERT INTO {table} (key, text, finish_reason, usage, extra,
                      provenance, latency_ms, content_digest, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-_INSERT_COMPLETION = _INSERT_ANSWER.format(table="completions")
+INSERT_COMPLETION = _INSERT_ANSWER.format(table="completions")
 _INSERT_ALTERNATE = _INSERT_ANSWER.format(table="alternates")
 _INSERT_REFUSAL = """
 INSERT INTO refusals (key, message, reason, provenance, latency_ms, content_digest, created_at)
@@ -107,14 +107,14 @@ def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[
     refused = [(each, each.answer) for each in fresh if isinstance(each.answer, Refusal)]
     teachers = _teacher_ids(connection, {entry.teacher_digest for entry in entries})
     connection.executemany(
-        _INSERT_REQUEST,
+        INSERT_REQUEST,
         [
             _request_row(entry, teachers[entry.teacher_digest], served.created_at)
             for entry, served in zip(entries, fresh, strict=True)
         ],
     )
     added = connection.executemany(
-        _INSERT_COMPLETION, [_completion_row(*pair) for pair in completed]
+        INSERT_COMPLETION, [_completion_row(*pair) for pair in completed]
     ).rowcount
     if added == len(entries):
         return fresh

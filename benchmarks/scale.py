@@ -1,0 +1,204 @@
+"""Whether look-ups stay fast: a store of 10 million rows beside one of 10 thousand.
+
+    python -m benchmarks.scale [--rows N] [--folder DIR]
+
+Each of five runs makes 100,000 look-ups in each store, singly and again in batches of 256, by turns
+of some thousand in the one and then in the other, so that both see the same machine. Warm: every
+key that is looked up was looked up before, and its pages were read from the disk then.
+
+    p50_10m_vs_10k, p99_10m_vs_10k              one look-up, median of the runs' ratios
+    p50_256_10m_vs_10k, p99_256_10m_vs_10k      a batch of 256
+    open_seconds_10m                            opening the large store for writing, with its checks
+    bytes_per_row                               file size, requests with their texts included
+
+The large store takes about 11 GB in the folder, which is removed at the end.
+"""
+
+import argparse
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+from rich.console import Console
+
+from benchmarks import bulk
+from benchmarks.results import publish, show
+from cache import CompletionStore
+
+LARGE, SMALL = 10_000_000, 10_000
+LOOKUPS = 100_000
+RUNS = 5
+BATCH = 256
+_TURNS = 20
+_BYTES_PER_ROW = 1_300  # With room to spare.
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of one run's look-ups in one store, in microseconds."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The small and the large store, run by run."""
+
+    rows: int
+    open_seconds: float
+    bytes_per_row: float
+    single: list[tuple[Latency, Latency]]
+    batched: list[tuple[Latency, Latency]]
+
+
+def main() -> None:
+    """Build, measure, print, write `results/scale.json`."""
+    parser = argparse.ArgumentParser(description="Look-ups in a large store and in a small one.")
+    parser.add_argument("--rows", type=int, default=LARGE)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    arguments = parser.parse_args()
+    require_room(arguments.folder, arguments.rows)
+    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="taco-scale-") as scratch:
+        large = Path(scratch) / "large.sqlite"
+        start = time.perf_counter()
+        bulk.build(large, arguments.rows)
+        _console.print(f"built in {time.perf_counter() - start:.0f} s")
+        measured = measure(Path(scratch), large, LOOKUPS, RUNS)
+    report(measured)
+
+
+def require_room(folder: Path, rows: int) -> None:
+    """End here, before half of a large file is written, where the whole will not fit."""
+    needed, free = rows * _BYTES_PER_ROW, shutil.disk_usage(folder).free
+    if free < needed:
+        raise SystemExit(
+            f"{rows:,} rows take up to {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB "
+            "free: name a folder on a larger disk (--folder DIR), or fewer rows (--rows N)"
+        )
+
+
+def measure(folder: Path, large: Path, lookups: int, runs: int) -> Measured:
+    """Build the small store in `folder`, and look up in both."""
+    small = folder / "small.sqlite"
+    bulk.build(small, SMALL)
+    open_seconds = median(_seconds_to_open(large) for _ in range(RUNS))
+    with CompletionStore.open(large, read_only=True) as store:
+        rows = store.stats().completions
+    keys = _draw_keys(SMALL, lookups), _draw_keys(rows, lookups)
+    with ExitStack() as stack:
+        stores = [stack.enter_context(CompletionStore.open(path)) for path in (small, large)]
+        for store, wanted in zip(stores, keys, strict=True):
+            _require_all(store, wanted)
+        single = [_run(stores, keys, 1) for _ in range(runs)]
+        batched = [_run(stores, keys, BATCH) for _ in range(runs)]
+    size = large.stat().st_size / rows
+    return Measured(rows, open_seconds, size, single, batched)
+
+
+def report(measured: Measured) -> None:
+    """The table, and the figures."""
+    show(
+        f"Look-ups, microseconds (median of {len(measured.single)} runs)",
+        ("", f"{SMALL:,} rows", f"{measured.rows:,} rows", "ratio"),
+        [
+            _table_row(f"{name}, {label}", runs, of)
+            for label, runs in (("single", measured.single), ("batch of 256", measured.batched))
+            for name, of in _PERCENTILES.items()
+        ],
+    )
+    _console.print(
+        f"{measured.rows:,} rows: opened in {1000 * measured.open_seconds:.0f} ms, "
+        f"{measured.bytes_per_row:.0f} bytes a row"
+    )
+    publish("scale", figures_of(measured))
+
+
+def figures_of(measured: Measured) -> dict[str, float]:
+    """What `scale.json` holds. The names say 10m; `rows` says how many there were."""
+    ratios = {
+        f"{name}{infix}_10m_vs_10k": round(_ratio(runs, of), 3)
+        for infix, runs in (("", measured.single), ("_256", measured.batched))
+        for name, of in _PERCENTILES.items()
+    }
+    return {
+        **ratios,
+        "open_seconds_10m": round(measured.open_seconds, 4),
+        "bytes_per_row": round(measured.bytes_per_row, 1),
+        "rows": measured.rows,
+    }
+
+
+_PERCENTILES: dict[str, Callable[[Latency], float]] = {
+    "p50": lambda latency: latency.p50,
+    "p99": lambda latency: latency.p99,
+}
+
+
+def _ratio(runs: Sequence[tuple[Latency, Latency]], of: Callable[[Latency], float]) -> float:
+    return median(of(large) / of(small) for small, large in runs)
+
+
+def _table_row(
+    label: str, runs: Sequence[tuple[Latency, Latency]], of: Callable[[Latency], float]
+) -> tuple[str, ...]:
+    small, large = (median(of(run[index]) for run in runs) for index in (0, 1))
+    return label, f"{small:.1f}", f"{large:.1f}", f"{_ratio(runs, of):.2f}"
+
+
+def _seconds_to_open(path: Path) -> float:
+    start = time.perf_counter()
+    with CompletionStore.open(path):
+        return time.perf_counter() - start
+
+
+def _draw_keys(rows: int, lookups: int) -> list[bytes]:
+    draw = random.Random(rows)
+    return [bulk.key(draw.randrange(rows)) for _ in range(lookups)]
+
+
+def _require_all(store: CompletionStore, keys: Sequence[bytes]) -> None:
+    """Warm up, and make sure that what is measured are hits."""
+    for start in range(0, len(keys), BATCH):
+        wanted = keys[start : start + BATCH]
+        assert store.lookup(wanted).keys() == set(wanted)
+
+
+def _run(
+    stores: Sequence[CompletionStore], keys: Sequence[Sequence[bytes]], size: int
+) -> tuple[Latency, Latency]:
+    """Look up all keys in both stores, `size` at a time, by turns."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    turn = max(size, len(keys[0]) // _TURNS // size * size)
+    for start in range(0, len(keys[0]), turn):
+        for store, wanted, seconds in zip(stores, keys, spent, strict=True):
+            seconds += _timed_lookups(store, wanted[start : start + turn], size)
+    small, large = map(_latency, spent)
+    return small, large
+
+
+def _timed_lookups(store: CompletionStore, keys: Sequence[bytes], size: int) -> list[float]:
+    spent = []
+    for start in range(0, len(keys) - size + 1, size):
+        wanted = keys[start : start + size]
+        began = time.perf_counter()
+        store.lookup(wanted)
+        spent.append(time.perf_counter() - began)
+    return spent
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    percentiles = quantiles(seconds, n=100, method="inclusive")
+    return Latency(1e6 * percentiles[49], 1e6 * percentiles[98])
+
+
+if __name__ == "__main__":
+    main()
