@@ -109,7 +109,9 @@ class Teacher:
         if sample_index and isinstance(seed := body.get("seed"), int):
             sent["seed"] = seed + sample_index  # As vLLM does: else all n choices were the same.
         key = fingerprint(self.identity.digest, sent, sample_index)
-        return Ask(UpstreamRequest(endpoint, sent), key, compressed_text, content_digest)
+        return Ask(
+            UpstreamRequest(endpoint, sent, sample_index), key, compressed_text, content_digest
+        )
 
     def submit(
         self, asks: Sequence[Ask], control: CacheControl, caller: Caller = ANYONE

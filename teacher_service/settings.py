@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import Field, HttpUrl, ValidationError, model_validator
 
+from teacher_service.backend_settings import Section, TransformersSettings
 from teacher_service.cache_control import Mode
 from teacher_service.errors import SettingsError
 
@@ -21,18 +22,14 @@ ENVIRONMENT_PREFIX = "TACO_SERVICE__"
 Tree: TypeAlias = dict[str, Any]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BuiltinSettings(_Section):
+class BuiltinSettings(Section):
     """The rule-based teacher: no download, no key."""
 
     latency_ms: Annotated[float, Field(ge=0)] = 0
     """How long each completion pretends to take; those of one batch take it side by side."""
 
 
-class OpenAISettings(_Section):
+class OpenAISettings(Section):
     """Any server that speaks OpenAI's API."""
 
     base_url: HttpUrl = HttpUrl("https://api.openai.com/v1")
@@ -51,7 +48,7 @@ class OpenAISettings(_Section):
     """For one completion with all its retries, pauses included."""
 
 
-class PriceSettings(_Section):
+class PriceSettings(Section):
     """What the teacher costs, for the ledger; nothing set: tokens are counted, money is not."""
 
     input_per_million: Annotated[float, Field(ge=0)] | None = None
@@ -73,7 +70,7 @@ class PriceSettings(_Section):
         return (paid_in + paid_out) / 1e6
 
 
-class UpstreamSettings(_Section):
+class UpstreamSettings(Section):
     """How every backend that calls over a network treats what it calls."""
 
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
@@ -90,7 +87,7 @@ class UpstreamSettings(_Section):
     """For how long at first; it doubles, up to five minutes, until a probe comes back."""
 
 
-class BudgetSettings(_Section):
+class BudgetSettings(Section):
     """What may be spent upstream since the service's start; null sets no limit."""
 
     calls: Annotated[int, Field(ge=0)] | None = None
@@ -103,10 +100,10 @@ _LOCAL_BACKENDS = {"builtin", "transformers"}
 """They call nobody, so that there is nothing to limit."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that `serve` needs to know."""
 
-    backend: Literal["builtin", "openai"] = "builtin"
+    backend: Literal["builtin", "transformers", "openai"] = "builtin"
     """The one line that swaps the teacher."""
     mode: Mode = "record"
     """`replay` serves the store alone: no backend is built, a miss is an error. `refresh` asks for
@@ -132,6 +129,7 @@ class Settings(_Section):
     budget: BudgetSettings = BudgetSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     builtin: BuiltinSettings = BuiltinSettings()
+    transformers: TransformersSettings = TransformersSettings()
     openai: OpenAISettings = OpenAISettings()
 
     @model_validator(mode="after")

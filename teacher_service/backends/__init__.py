@@ -10,6 +10,7 @@ __all__ = ["Backend", "Endpoint", "Finished", "UpstreamRequest", "build_backend"
 
 BACKENDS = {
     "builtin": ("teacher_service.backends.builtin", "taco-rewards"),
+    "transformers": ("teacher_service.backends.transformers_local", "taco-rewards[transformers]"),
     "openai": ("teacher_service.backends.openai_api", "openai"),
 }
 """Name in the settings -> module with `build(settings)`, and what to install for it."""
@@ -26,7 +27,7 @@ def build_backend(settings: Settings) -> Backend:
         build = import_module(module).build
     except ImportError as error:
         raise StartError(
-            f"backend {settings.backend!r} cannot be imported ({error}): pip install {package}"
+            f"backend {settings.backend!r} cannot be imported ({error}): pip install '{package}'"
         ) from error
     backend: Backend = build(settings)
     return backend

@@ -20,6 +20,8 @@ class UpstreamRequest:
     endpoint: Endpoint
     body: Mapping[str, Any]
     """The body as it is sent: the teacher's own model name, no `n`, no `stream`."""
+    sample_index: int = 0
+    """Which of several completions of one body this is: each has randomness of its own."""
 
 
 class Backend(Protocol):

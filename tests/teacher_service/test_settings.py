@@ -23,7 +23,7 @@ def write(tmp_path):
 def test_every_shipped_config_loads():
     """And every backend has one."""
     backends = [load_settings(path).backend for path in CONFIGS]
-    assert backends == ["builtin", "openai"]
+    assert backends == ["builtin", "openai", "transformers"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,0 +1,62 @@
+"""Sections of the settings for models that run here: which one, and how it is made ready."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DType: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class Section(BaseModel):
+    """Part of the settings: unknown keys are errors, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """An open model by its files: what they hold defines the teacher."""
+
+    model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen2.5-0.5B-Instruct"
+    """A folder that `save_pretrained` wrote, or a name on the Hugging Face hub."""
+    revision: str | None = None
+    """The hub's commit; null takes the newest, and the log says which one to pin."""
+    chat_template: str | None = None
+    """Null: the tokenizer's own. `plain`: messages as they are, parted by a blank line. Else a
+    file.
+    """
+    dtype: DType = "auto"
+    """`auto`: the one that the model was saved in."""
+    trust_remote_code: bool = False
+    """Run Python files that come with the model."""
+
+
+class TransformersSettings(ModelSettings):
+    """A causal language model in this process."""
+
+    device: Annotated[str, Field(min_length=1)] = "auto"
+    """`auto`: a GPU if there is one. Else as torch calls it: cpu, cuda, cuda:1, mps."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 16_384
+    """Room of one batch: its rows times the longest prompt with its completion."""
+    max_context_tokens: Annotated[int, Field(ge=2)] | None = None
+    """For prompt and completion together; null: what the model was made for."""
+
+
+PLAIN = "plain"
+"""The chat template that adds nothing."""
+
+PLAIN_TEMPLATE = (
+    "{% if bos_token %}{{ bos_token }}{% endif %}"
+    "{% for message in messages %}"
+    "{{ message['content'] }}{% if not loop.last %}\n\n{% endif %}"
+    "{% endfor %}"
+)
+
+
+def chat_template_text(setting: str) -> str:
+    """The template that a setting other than null names.
+
+    Raises:
+        OSError: Its file cannot be read.
+    """
+    return PLAIN_TEMPLATE if setting == PLAIN else Path(setting).read_text(encoding="utf-8")
