@@ -171,12 +171,22 @@ class Policy(_Section):
     """`reference`: one rollout, no baseline, log-probs averaged over the words."""
     rollouts_per_example: Positive = 8
     """Masks drawn for each example from one forward pass."""
+    passes: Positive = 1
+    """Optimiser steps on each batch of rollouts; after the first by clipped ratios of each word."""
+    clip_ratio: Annotated[Float, Field(gt=0.0, lt=1.0)] = 0.2
+    """How far, in further passes, a word's probability counts as moved."""
+    max_kl: Annotated[Float, Field(gt=0.0)] = 0.01
+    """No further pass once the policy is this far, in nats per word, from the one that drew."""
     entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the entropy summed over a text's words."""
+    kl_coeff: Annotated[Float, Field(ge=0.0)] = 0.0
+    """Times the KL of the policy to the starting compressor's, summed over a text's words."""
     length_tokenizer: str = "auto"
     """auto | cl100k_base | policy | the path of a tokenizer.json."""
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     """cosine falls to 0 at the last step, as in the reference."""
+    warmup_steps: NonNegative = 0
+    """Steps in which the learning rate rises from 0 to the schedule's."""
     max_grad_norm: Annotated[Float, Field(gt=0.0)] = 1.0
     """The gradient is clipped to this norm."""
     weight_decay: Annotated[Float, Field(ge=0.0)] = 0.0

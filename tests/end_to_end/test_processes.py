@@ -19,13 +19,15 @@ from trainer.learning.launch import resume, train_new
 
 # Eleven examples, then one: in the second step a process is left without any.
 UNEVEN = {"train_batch_size": 11, "epochs": 1}
+# Processes decide together whether there is another pass.
+TWICE = {"passes": 2, "kl_coeff": 0.01}
 
 
 @pytest.fixture(scope="module")
 def one(document, teacher_url, tmp_path_factory):
     """The run of one process."""
     runs = tmp_path_factory.mktemp("one") / "runs"
-    config = Config.model_validate(document(hyperparams=UNEVEN))
+    config = Config.model_validate(document(hyperparams=UNEVEN, policy=TWICE))
     return train_new(config, "config", teacher_url=teacher_url, runs=runs, report=lambda _: None)
 
 
@@ -53,7 +55,7 @@ def _start(folder, document, teacher_url, **sections):
 def two(document, teacher_url, tmp_path_factory):
     """The folder of the run of two processes, and what they said."""
     folder = tmp_path_factory.mktemp("two")
-    started = _start(folder, document, teacher_url, hyperparams=UNEVEN)
+    started = _start(folder, document, teacher_url, hyperparams=UNEVEN, policy=TWICE)
     said, _ = started.communicate(timeout=120)
     assert started.returncode == 0, said
     return folder / "runs/config", said

@@ -16,8 +16,6 @@ from trainer.policy.sampling import (
     MaskPolicy,
     bernoulli_policy,
     draw_masks,
-    entropy,
-    log_prob,
     rate_held_policy,
 )
 from trainer.policy.words import (
@@ -59,14 +57,21 @@ class PreparedExample:
 
 @dataclass(frozen=True, slots=True)
 class SampledBatch:
-    """What was drawn for a batch, and what the loss needs of it."""
+    """What was drawn for a batch."""
 
     texts: list[CompressedText]
     """B * S of them, in the order of example and sample."""
-    log_prob_BS: Tensor
-    entropy_B: Tensor
-    words_B: Tensor
-    """Words that are actions."""
+    keep_mask_SCW: Tensor
+    """The actions, forced words included; bool."""
+    example_C: Tensor
+    """Which example each chunk belongs to, 0 to B - 1."""
+    examples: int
+    """B."""
+
+    def per_example(self, value_XC: Tensor) -> Tensor:
+        """Values of chunks, (..., C), added up by example: (..., B)."""
+        total_XB = value_XC.new_zeros((*value_XC.shape[:-1], self.examples))
+        return total_XB.index_add(-1, self.example_C, value_XC)
 
 
 def prepare_batch(
@@ -148,7 +153,7 @@ def sample_batch(
     """S masks per example from the same logits, and the texts that they leave."""
     noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.logits_CW.shape[1]))
     keep_mask_SCW = draw_masks(policy, noise_SCW.to(policy.logits_CW.device))
-    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW)
+    return _sampled_batch(batch, segmenter, keep_mask_SCW)
 
 
 def locked_batch(
@@ -157,10 +162,7 @@ def locked_batch(
     segmenter: Segmenter,
     masks: Sequence[Sequence[KeepMask]],
 ) -> SampledBatch:
-    """Like `sample_batch`, with given masks: S for each of the B examples.
-
-    Their log-probs are those under the policy of the moment.
-    """
+    """Like `sample_batch`, with given masks: S for each of the B examples."""
     width, device = policy.logits_CW.shape[1], policy.logits_CW.device
     keep_mask_SCW = torch.stack(
         [
@@ -168,26 +170,17 @@ def locked_batch(
             for masks_of_sample in zip(*masks, strict=True)
         ]
     )
-    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW)
+    return _sampled_batch(batch, segmenter, keep_mask_SCW)
 
 
 def _sampled_batch(
-    policy: MaskPolicy,
-    batch: Sequence[PreparedExample],
-    segmenter: Segmenter,
-    keep_mask_SCW: Tensor,
+    batch: Sequence[PreparedExample], segmenter: Segmenter, keep_mask_SCW: Tensor
 ) -> SampledBatch:
-    owner_C = torch.tensor(_owners(batch), device=policy.logits_CW.device)
-
-    def per_example(value_XC: Tensor) -> Tensor:
-        total_XB = value_XC.new_zeros((*value_XC.shape[:-1], len(batch)))
-        return total_XB.index_add(-1, owner_C, value_XC)
-
     return SampledBatch(
         texts=list(_sampled_texts(batch, segmenter, keep_mask_SCW.cpu().numpy())),
-        log_prob_BS=per_example(log_prob(policy, keep_mask_SCW)).T,
-        entropy_B=per_example(entropy(policy)),
-        words_B=per_example(policy.free_CW.sum(-1).float()),
+        keep_mask_SCW=keep_mask_SCW,
+        example_C=torch.tensor(_owners(batch), device=keep_mask_SCW.device),
+        examples=len(batch),
     )
 
 

@@ -30,38 +30,60 @@ def no_baseline(reward_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(valid_BS, reward_BS, 0.0), valid_BS
 
 
+def score_function(log_prob_SCW: Tensor, advantage_SCW: Tensor) -> Tensor:
+    """REINFORCE's objective (Williams, 1992): advantage * log pi(action), word by word."""
+    return advantage_SCW * log_prob_SCW
+
+
+def clipped_ratio(
+    log_prob_SCW: Tensor, behaviour_SCW: Tensor, advantage_SCW: Tensor, clip: float
+) -> Tensor:
+    """PPO's objective (Schulman et al., 2017) on each word, for masks that an older policy drew.
+
+        min(r * A, clip(r, 1 - clip, 1 + clip) * A),  r = p(action) / p_behaviour(action)
+
+    Word by word, because the product of the ratios over a text is useless: at a drift of 0.1 in
+    the logits its effective sample size is 0.6 at 400 words and 0.03 at 3,000. Where both policies
+    are one, its gradient is `score_function`'s.
+
+    Args:
+        log_prob_SCW: of each word's action under the policy that learns.
+        behaviour_SCW: the same under the policy that drew the masks.
+        advantage_SCW: (S, C, W) or what broadcasts to it.
+        clip: how far a ratio may carry a word in one batch.
+    """
+    ratio_SCW = torch.exp(log_prob_SCW - behaviour_SCW.detach())
+    within_SCW = ratio_SCW.clamp(1 - clip, 1 + clip)
+    return torch.minimum(ratio_SCW * advantage_SCW, within_SCW * advantage_SCW)
+
+
 def policy_loss(
-    log_prob_BS: Tensor,
+    objective_BS: Tensor,
     entropy_B: Tensor,
+    kl_B: Tensor,
     words_B: Tensor,
-    advantage_BS: Tensor,
     counts_BS: Tensor,
     *,
     entropy_coeff: float,
     entropy_per_word: float,
-    mean_over_words: bool,
+    kl_coeff: float,
 ) -> Tensor:
     """The loss summed over the rollouts that count; the caller divides once by their global number.
 
     For each rollout
 
-        -advantage * log_prob - entropy_per_word * H - entropy_coeff * H / words
-
-    Log-probs are summed over a rollout's words (all its chunks), so that a word of a long text is
-    worth as much as one of a short text; `mean_over_words` averages them, as the reference does.
+        -objective - entropy_per_word * H - entropy_coeff * H / words + kl_coeff * KL
 
     Args:
-        log_prob_BS: log-probability of each rollout's mask, summed over its words.
+        objective_BS: `score_function` or `clipped_ratio`, summed over a rollout's words (all its
+            chunks), so that a word of a long text is worth as much as one of a short text.
         entropy_B: entropy of each example's policy in nats, summed over its words.
+        kl_B: KL of the policy to the starting compressor's, summed likewise.
         words_B: number of words that are actions, at least 1 where anything counts.
-        advantage_BS: from `leave_one_out` or `no_baseline`.
-        counts_BS: likewise.
+        counts_BS: the rollouts that count, from `leave_one_out` or `no_baseline`.
         entropy_coeff: weight of the mean entropy per word.
         entropy_per_word: weight of the summed entropy.
-        mean_over_words: whether log-probs are averaged.
+        kl_coeff: weight of the KL.
     """
-    words_B = words_B.clamp_min(1)
-    if mean_over_words:
-        log_prob_BS = log_prob_BS / words_B[:, None]
-    bonus_B = (entropy_per_word + entropy_coeff / words_B) * entropy_B
-    return -((advantage_BS * log_prob_BS + bonus_B[:, None]) * counts_BS).sum()
+    bonus_B = (entropy_per_word + entropy_coeff / words_B.clamp_min(1)) * entropy_B
+    return -((objective_BS + (bonus_B - kl_coeff * kl_B)[:, None]) * counts_BS).sum()

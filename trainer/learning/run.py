@@ -34,6 +34,8 @@ class Run:
     compressor: PromptCompressorReinforce
     model: torch.nn.Module
     """The compressor's model as Accelerate wrapped it."""
+    start: torch.nn.Module | None
+    """The model as it was before training; None where no KL to it is asked for."""
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     segmenter: Segmenter

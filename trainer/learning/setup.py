@@ -1,6 +1,8 @@
 """From a config to a run that is ready to train: new, resumed, or replayed."""
 
+import copy
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from trainer.config import Config, resolved
+from trainer.config import Config, Policy, resolved
 from trainer.errors import CheckpointError, ReplayError
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
@@ -108,9 +110,10 @@ def prepare_run(
         accelerator=accelerator,
         compressor=compressor,
         model=model,
+        start=copy.deepcopy(compressor.model) if config.policy.kl_coeff else None,
         optimizer=prepared_optimizer,
         # Not prepared: Accelerate's wrapper would step it once per process.
-        scheduler=_scheduler(optimizer, config.policy.lr_schedule, total_steps),
+        scheduler=_scheduler(optimizer, config.policy, total_steps),
         segmenter=compressor.segmenter(_options(config), config.hyperparams.max_seq_len),
         target=Target(config.hyperparams.compression_rate, config.hyperparams.target_token),
         context_filter=_context_filter(config),
@@ -162,10 +165,16 @@ def _options(config: Config) -> CompressionOptions:
     )
 
 
-def _scheduler(optimizer: Optimizer, schedule: str, total_steps: int) -> LRScheduler:
-    if schedule == "constant":
-        return ConstantLR(optimizer, factor=1.0)
-    return CosineAnnealingLR(optimizer, T_max=total_steps)
+def _scheduler(optimizer: Optimizer, policy: Policy, total_steps: int) -> LRScheduler:
+    """The learning rate of each step: warm-up times schedule, a function of the step alone."""
+
+    def factor(finished: int) -> float:
+        warm_up = min(1.0, (finished + 1) / (policy.warmup_steps + 1))
+        if policy.lr_schedule == "constant":
+            return warm_up
+        return warm_up * (1 + math.cos(math.pi * finished / total_steps)) / 2
+
+    return LambdaLR(optimizer, factor)
 
 
 def _context_filter(config: Config) -> ContextFilter | None:

@@ -4,12 +4,27 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
 from torch import Tensor
 
 from trainer.types import Outcome, Rollout, Served
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One optimiser step."""
+
+    loss: float
+    """The mean over the valid rollouts of all processes."""
+    grad_norm: float
+    """Before clipping."""
+    entropy_per_word: float
+    """Of this process's policy, in nats."""
+    kl_to_start: float
+    """Of this process's policy to the starting compressor's, in nats per word; 0 if not asked."""
 
 
 class StepTimes:
@@ -51,15 +66,24 @@ def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def learning_metrics(
-    advantage_N: Tensor, entropy_B: Tensor, words_B: Tensor, *, loss: float, lr: float, norm: float
+    advantage_N: Tensor, updates: Sequence[Update], *, lr: float
 ) -> dict[str, float]:
-    """What the optimiser saw; advantages of the rollouts that count."""
+    """What the optimiser saw: its first pass, and how many there were.
+
+    Args:
+        advantage_N: advantages of the rollouts that count.
+        updates: of this step, at least one.
+        lr: learning rate of all of them.
+    """
+    first = updates[0]
     return {
-        "loss/policy": loss,
+        "loss/policy": first.loss,
         "loss/lr": lr,
-        "loss/grad_norm": norm,
+        "loss/grad_norm": first.grad_norm,
+        "loss/passes": len(updates),
         "advantage/scale": advantage_N.abs().mean().item() if advantage_N.numel() else 0.0,
-        "policy/entropy_per_word": (entropy_B.sum() / words_B.sum().clamp_min(1)).item(),
+        "policy/entropy_per_word": first.entropy_per_word,
+        "policy/kl_to_start": first.kl_to_start,
     }
 
 

@@ -7,6 +7,7 @@
         reward  = metric(teacher(masked text), teacher(original text))
         loss    = -(reward - mean of the group's others) * log policy(mask), summed
         one AdamW step on loss / number of valid rollouts
+        policy.passes - 1 more, by clipped ratios of each word (PPO), while the policy stays near
 
 Simplifications: a batch is one forward pass (no micro-batches), and the step waits for its
 completions. Run it with
@@ -31,12 +32,12 @@ from trainer.learning.act import (
     deploy_batch,
     deployed_texts,
     locked_batch,
-    mask_policy,
     prepare_batch,
     sample_batch,
 )
 from trainer.learning.batches import batches_of, epoch_order, share_of
 from trainer.learning.interrupt import StopSignal
+from trainer.learning.passes import Credit, passes, policy_of
 from trainer.learning.run import Run
 from trainer.learning.summary import (
     StepTimes,
@@ -66,8 +67,12 @@ class Batch:
 class Experience:
     """What one step learns from."""
 
+    prepared: list[PreparedExample]
+    """This process's examples."""
+    policy: MaskPolicy
+    """What drew their masks, with its graph."""
     sampled: SampledBatch
-    """This process's examples, with the graph of their log-probs."""
+    """What was drawn."""
     own: list[Rollout]
     """This process's rollouts, as `sampled.texts`; empty where the process had no example."""
     rollouts: list[Rollout]
@@ -132,8 +137,7 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
         # A process without an example still takes part in the backward pass.
         prepared = _prepare(run, mine or batch.examples[:1])
     with times.phase("forward"):
-        pad = run.compressor.tokenizer.pad_token_id
-        policy = mask_policy(run.model, prepared, config.policy.sampler, pad, accelerator.device)
+        policy = policy_of(run, prepared)
     with times.phase("sample"):
         sampled = take_masks(run, batch, policy, prepared)
     with times.phase("teacher"), stop.waiting():
@@ -141,7 +145,7 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
     rollouts = _in_order(gather_object(own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
-    return Experience(sampled, own, rollouts)
+    return Experience(prepared, policy, sampled, own, rollouts)
 
 
 def take_masks(
@@ -169,32 +173,12 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
 
 
 def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, report: Report) -> None:
-    """One optimiser step on the mean loss over all valid rollouts of all processes."""
-    policy, accelerator = run.config.policy, run.accelerator
-    sampled = experience.sampled
-    reward_BS, valid_BS = _rewards(run, sampled, experience.own)
-    estimate = reinforce.no_baseline if policy.loss == "reference" else reinforce.leave_one_out
-    advantage_BS, counts_BS = estimate(reward_BS, valid_BS)
-    loss = reinforce.policy_loss(
-        sampled.log_prob_BS,
-        sampled.entropy_B,
-        sampled.words_B,
-        advantage_BS,
-        counts_BS,
-        entropy_coeff=run.config.hyperparams.entropy_coeff,
-        entropy_per_word=policy.entropy_per_word,
-        mean_over_words=policy.loss == "reference",
-    )
+    """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
+    prepared, sampled, policy = experience.prepared, experience.sampled, experience.policy
+    credit = assign_credit(run, policy, sampled, experience.own)
     lr = float(run.scheduler.get_last_lr()[0])
     with times.phase("update"):
-        valid = int(accelerator.reduce(counts_BS.sum()).item())
-        # Data-parallel backward averages over processes, and the loss is a sum over them.
-        run.optimizer.zero_grad()
-        accelerator.backward(loss * accelerator.num_processes / max(valid, 1))
-        norm = accelerator.clip_grad_norm_(run.model.parameters(), policy.max_grad_norm)
-        if valid == 0:
-            run.optimizer.zero_grad()  # Otherwise AdamW's momentum alone would move the weights.
-        run.optimizer.step()
+        updates = list(passes(run, prepared, sampled, policy, credit))
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
@@ -202,14 +186,7 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         run.record("train", batch.step, experience.rollouts)
     metrics = {
         **outcome_metrics(experience.rollouts),
-        **learning_metrics(
-            advantage_BS[counts_BS],
-            sampled.entropy_B.detach(),
-            sampled.words_B,
-            loss=accelerator.reduce(loss.detach()).item() / max(valid, 1),
-            lr=lr,
-            norm=float(norm),
-        ),
+        **learning_metrics(credit.advantage_BS[credit.counts_BS], updates, lr=lr),
         "teacher/calls_so_far": run.teacher_calls,
         **{f"seconds/{phase}": seconds for phase, seconds in times.seconds.items()},
     }
@@ -217,6 +194,21 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
     if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
         run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
         report(console_line(batch.step, run.total_steps, metrics))
+
+
+def assign_credit(
+    run: Run, policy: MaskPolicy, sampled: SampledBatch, own: Sequence[Rollout]
+) -> Credit:
+    """What each rollout earned beyond its baseline."""
+    reward_BS, valid_BS = _rewards(run, sampled, own)
+    reference = run.config.policy.loss == "reference"
+    estimate = reinforce.no_baseline if reference else reinforce.leave_one_out
+    advantage_BS, counts_BS = estimate(reward_BS, valid_BS)
+    if reference:  # It averages log-probs over a text, where we sum them.
+        words_B = sampled.per_example(policy.free_CW.sum(-1).float())
+        advantage_BS = advantage_BS / words_B.clamp_min(1)[:, None]
+    valid = int(run.accelerator.reduce(counts_BS.sum()).item())
+    return Credit(advantage_BS, counts_BS, valid)
 
 
 def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
@@ -251,12 +243,12 @@ def _rewards(
     run: Run, sampled: SampledBatch, own: Sequence[Rollout]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rewards and which of them are valid, both (B, S)."""
-    shape = sampled.log_prob_BS.shape
+    shape = torch.Size((sampled.examples, run.config.policy.samples))
     # Only the reference pays for a refusal; otherwise it says nothing of the compression.
     refused = run.constants.refused if run.config.policy.loss == "reference" else None
     rewards = [refused if r.outcome is Outcome.REFUSED else r.reward for r in own]
     rewards = rewards or [None] * shape.numel()
-    device = sampled.log_prob_BS.device
+    device = sampled.keep_mask_SCW.device
     values = torch.tensor([reward or 0.0 for reward in rewards], device=device)
     valid = torch.tensor([reward is not None for reward in rewards], device=device)
     return values.view(shape), valid.view(shape)

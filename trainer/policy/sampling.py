@@ -11,7 +11,7 @@ soaks it up.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class MaskPolicy:
     """Where there is an action: real words that are not forced, in chunks with room for them."""
     forced_CW: Tensor
     """Words that are kept whatever the policy says."""
+
+    def detach(self) -> "MaskPolicy":
+        """The same distributions, without a gradient."""
+        return replace(self, logits_CW=self.logits_CW.detach())
 
 
 def word_logits(prob_CW: Tensor) -> Tensor:
@@ -117,10 +121,15 @@ def draw_masks(policy: MaskPolicy, noise_SCW: Tensor) -> Tensor:
     return policy.forced_CW | (policy.free_CW & (noise_SCW < prob_CW))
 
 
+def word_log_probs(policy: MaskPolicy, keep_mask_SCW: Tensor) -> Tensor:
+    """Log-probability of every word's action, 0 where there is none: float32 (S, C, W)."""
+    sign_SCW = torch.where(keep_mask_SCW, 1.0, -1.0)
+    return F.logsigmoid(sign_SCW * policy.logits_CW) * policy.free_CW
+
+
 def log_prob(policy: MaskPolicy, keep_mask_SCW: Tensor) -> Tensor:
     """Log-probability of masks, summed over each chunk's free words: float32 (S, C)."""
-    sign_SCW = torch.where(keep_mask_SCW, 1.0, -1.0)
-    return (F.logsigmoid(sign_SCW * policy.logits_CW) * policy.free_CW).sum(-1)
+    return word_log_probs(policy, keep_mask_SCW).sum(-1)
 
 
 def entropy(policy: MaskPolicy) -> Tensor:
@@ -128,3 +137,16 @@ def entropy(policy: MaskPolicy) -> Tensor:
     z_CW = policy.logits_CW
     p_CW = torch.sigmoid(z_CW)
     return ((F.softplus(z_CW) - p_CW * z_CW) * policy.free_CW).sum(-1)
+
+
+def kl_divergence(policy: MaskPolicy, other: MaskPolicy) -> Tensor:
+    """KL(policy || other) in nats, summed over each chunk's free words: float32 (C,).
+
+    In closed form, p (log p - log q) + (1 - p) (log (1 - p) - log (1 - q)), each policy after its
+    own bias: it compares what is drawn, not the classifier's raw probabilities.
+    """
+    z_CW, other_z_CW = policy.logits_CW, other.logits_CW
+    p_CW = torch.sigmoid(z_CW)
+    kept_CW = p_CW * (F.logsigmoid(z_CW) - F.logsigmoid(other_z_CW))
+    dropped_CW = (1 - p_CW) * (F.logsigmoid(-z_CW) - F.logsigmoid(-other_z_CW))
+    return ((kept_CW + dropped_CW) * policy.free_CW).sum(-1)

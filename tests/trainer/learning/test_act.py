@@ -16,7 +16,7 @@ from trainer.learning.act import (
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import compress
-from trainer.policy.sampling import uniform_noise
+from trainer.policy.sampling import entropy, log_prob, uniform_noise
 from trainer.policy.words import CompressionOptions
 from trainer.tasks.data import load_examples
 from trainer.types import Example, Question
@@ -63,9 +63,19 @@ def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
     again = locked_batch(policy, prepared, segmenter, masks)
     assert [text.text for text in again.texts] == [text.text for text in sampled.texts]
     assert as_lists(again.texts) == as_lists(sampled.texts)
-    assert torch.equal(again.log_prob_BS, sampled.log_prob_BS)
+    assert torch.equal(again.keep_mask_SCW, sampled.keep_mask_SCW)
     swapped = locked_batch(policy, prepared, segmenter, [row[::-1] for row in masks])
-    assert torch.equal(swapped.log_prob_BS, sampled.log_prob_BS.flip(1))
+    assert torch.equal(swapped.keep_mask_SCW, sampled.keep_mask_SCW.flip(0))
+
+
+def log_probs(policy, sampled):
+    """Log-probability of every rollout, (B, S)."""
+    return sampled.per_example(log_prob(policy, sampled.keep_mask_SCW)).T
+
+
+def words(policy, sampled):
+    """How many actions each example has."""
+    return sampled.per_example(policy.free_CW.sum(-1)).tolist()
 
 
 def as_lists(texts):
@@ -75,11 +85,11 @@ def as_lists(texts):
 
 def test_texts_come_in_the_order_of_example_and_sample(compressor, examples):
     """B * S of them, with the lengths that the length check needs."""
-    _, _, sampled = act(compressor, examples[:2])
+    _, policy, sampled = act(compressor, examples[:2])
     assert [(text.example.id, text.sample_index) for text in sampled.texts] == [
         (id_, sample) for id_ in ("0", "1") for sample in range(SAMPLES)
     ]
-    assert sampled.log_prob_BS.shape == (2, SAMPLES)
+    assert log_probs(policy, sampled).shape == (2, SAMPLES)
     count = compressor.length_tokenizer.count
     for text in sampled.texts:
         assert text.original_tokens == count(text.example.original_prompt)
@@ -92,13 +102,15 @@ def test_texts_come_in_the_order_of_example_and_sample(compressor, examples):
 def test_masks_do_not_depend_on_the_batch(compressor, examples, sampler):
     """Alone, or beside longer and shorter texts, in another place: the same masks and texts."""
     long = example(" ".join(part.original_prompt for part in examples[5:8]), id_="long")
-    _, _, alone = act(compressor, [examples[3]], sampler=sampler)
+    _, policy, alone = act(compressor, [examples[3]], sampler=sampler)
     batch = [long, examples[0], examples[3], example("Short.", id_="short")]
-    _, _, beside = act(compressor, batch, sampler=sampler)
+    _, policy_beside, beside = act(compressor, batch, sampler=sampler)
     at = slice(2 * SAMPLES, 3 * SAMPLES)
     assert as_lists(beside.texts[at]) == as_lists(alone.texts)
     assert [text.text for text in beside.texts[at]] == [text.text for text in alone.texts]
-    torch.testing.assert_close(beside.log_prob_BS[2], alone.log_prob_BS[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        log_probs(policy_beside, beside)[2], log_probs(policy, alone)[0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_several_chunks_are_one_rollout(compressor, examples):
@@ -115,12 +127,13 @@ def test_several_chunks_are_one_rollout(compressor, examples):
             p_W = torch.sigmoid(z_W[: len(mask_W)].detach().double()).numpy()
             assert free_W.sum() == len(mask_W)
             by_hand += np.log(np.where(mask_W, p_W, 1 - p_W)).sum()
-        assert sampled.log_prob_BS[0, sample].item() == pytest.approx(by_hand, rel=1e-5)
+        assert log_probs(policy, sampled)[0, sample].item() == pytest.approx(by_hand, rel=1e-5)
         assert text.text == compressor.segmenter(CompressionOptions(), 24).join(
             prepared[0].prompt, text.keep_mask
         )
-    words = [sum(len(chunk.words) for chunk in part.prompt.chunks) for part in prepared]
-    assert sampled.words_B.tolist() == words
+    assert words(policy, sampled) == [
+        sum(len(chunk.words) for chunk in part.prompt.chunks) for part in prepared
+    ]
 
 
 def test_the_noise_runs_through_a_rollouts_words_in_order(compressor, examples):
@@ -149,22 +162,23 @@ def test_every_chunk_is_held_at_the_rate(compressor, examples):
 def test_forced_words_are_in_every_text_and_are_no_actions(compressor, examples):
     """Neither log-prob nor entropy knows them."""
     options = CompressionOptions(force_tokens=(".",), force_reserve_digit=True)
-    _, _, plain = act(compressor, examples[:2])
+    _, plain_policy, plain = act(compressor, examples[:2])
     prepared, policy, sampled = act(compressor, examples[:2], options=options)
     for part, text in zip(prepared, sampled.texts[::SAMPLES], strict=True):
         assert text.text.count(".") == part.example.original_prompt.count(".") > 0
     forced = [sum(chunk.word_forced.sum() for chunk in part.prompt.chunks) for part in prepared]
-    assert (plain.words_B - sampled.words_B).tolist() == forced
+    free = zip(words(plain_policy, plain), words(policy, sampled), strict=True)
+    assert [before - after for before, after in free] == forced
     assert not (policy.free_CW & policy.forced_CW).any()
 
 
 def test_where_forced_words_fill_the_budget_there_is_no_action(compressor):
     """They are the text; its log-prob is 0, whatever the policy."""
     options = CompressionOptions(force_tokens=("a", "b"))
-    _, _, sampled = act(compressor, [example("a b a b . .")], options=options)
+    _, policy, sampled = act(compressor, [example("a b a b . .")], options=options)
     assert {text.text for text in sampled.texts} == {"a b a b"}
-    assert sampled.words_B.tolist() == [0.0]
-    assert sampled.log_prob_BS.tolist() == [[0.0] * SAMPLES]
+    assert words(policy, sampled) == [0]
+    assert log_probs(policy, sampled).tolist() == [[0.0] * SAMPLES]
 
 
 def test_the_action_is_recorded_before_repeats_are_dropped(compressor):
@@ -218,21 +232,21 @@ def test_a_text_without_words_takes_no_part_and_moves_nobody(compressor, example
     """Its texts are empty, which the length check calls over-compressed; the others stay."""
     unknown = example("你好", id_="unknown")
     _, _, alone = act(compressor, [examples[0], examples[1]])
-    _, _, sampled = act(compressor, [examples[0], unknown, examples[1]])
+    _, policy, sampled = act(compressor, [examples[0], unknown, examples[1]])
     assert [(text.text, text.compressed_tokens) for text in sampled.texts[3:6]] == (
         [("", 0)] * SAMPLES
     )
     assert as_lists(sampled.texts[:3] + sampled.texts[6:]) == as_lists(alone.texts)
-    assert sampled.log_prob_BS[1].tolist() == [0.0] * SAMPLES
-    assert sampled.words_B[1] == sampled.entropy_B[1] == 0
+    assert log_probs(policy, sampled)[1].tolist() == [0.0] * SAMPLES
+    assert words(policy, sampled)[1] == sampled.per_example(entropy(policy))[1] == 0
 
 
 @pytest.mark.parametrize("text", ["你好", "\x00", "你\n\n好"])
 def test_a_batch_without_any_word_still_has_a_gradient(compressor, text):
     """Every process must run backward, whatever its share of the batch holds."""
-    prepared, _, sampled = act(compressor, [example(text)])
-    assert sampled.log_prob_BS.tolist() == [[0.0] * SAMPLES]
-    assert sampled.log_prob_BS.requires_grad
+    prepared, policy, sampled = act(compressor, [example(text)])
+    assert log_probs(policy, sampled).tolist() == [[0.0] * SAMPLES]
+    assert log_probs(policy, sampled).requires_grad
     segmenter = compressor.segmenter(CompressionOptions())
     for exact in (False, True):
         [deployed] = deploy_batch(prepared, compressor, segmenter, exact=exact)

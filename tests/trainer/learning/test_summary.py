@@ -7,6 +7,7 @@ import torch
 
 from trainer.learning.summary import (
     StepTimes,
+    Update,
     compression_ratio,
     console_line,
     learning_metrics,
@@ -80,25 +81,18 @@ def test_the_compression_ratio_is_original_over_compressed(make_rollout):
 
 def test_what_the_optimiser_saw():
     """Mean size of the advantages that count, and entropy over all words."""
-    metrics = learning_metrics(
-        torch.tensor([0.5, -0.25]),
-        torch.tensor([6.0, 2.0]),
-        torch.tensor([10.0, 6.0]),
-        loss=0.1,
-        lr=0.01,
-        norm=2.0,
-    )
-    assert metrics == {
+    updates = [Update(0.1, 2.0, 0.5, 0.03), Update(0.3, 1.0, 0.4, 0.04)]
+    assert learning_metrics(torch.tensor([0.5, -0.25]), updates, lr=0.01) == {
         "loss/policy": 0.1,
         "loss/lr": 0.01,
         "loss/grad_norm": 2.0,
+        "loss/passes": 2,
         "advantage/scale": 0.375,
         "policy/entropy_per_word": 0.5,
+        "policy/kl_to_start": 0.03,
     }
-    nothing = learning_metrics(
-        torch.tensor([]), torch.tensor([0.0]), torch.tensor([0.0]), loss=0, lr=0, norm=0
-    )
-    assert nothing["advantage/scale"] == nothing["policy/entropy_per_word"] == 0.0
+    nothing = learning_metrics(torch.tensor([]), updates[:1], lr=0.01)
+    assert nothing["advantage/scale"] == 0.0
 
 
 def test_the_console_line_has_the_figures_that_matter(step):

@@ -1,6 +1,7 @@
 """The rate-held sampler: its budget, its derivative, its noise."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from trainer.policy.sampling import (
     draw_masks,
     entropy,
     hold_rate,
+    kl_divergence,
     log_prob,
     rate_held_policy,
     uniform_noise,
+    word_log_probs,
 )
 
 EXPECTED_NOISE = [0.11277103424072266, 0.21083831787109375, 0.17690163850784302, 0.3939460515975952]
@@ -131,3 +134,32 @@ def test_samples_keep_words_as_often_as_the_policy_says() -> None:
     share_W = draw_masks(policy, noise).float().mean(0)[0]
     error_W = 4 * (torch.tensor([0.09, 0.25, 0.09]) / 20_000).sqrt()
     assert ((share_W - torch.tensor([0.1, 0.5, 0.9])).abs() < error_W).all()
+
+
+def test_log_probs_of_words_add_up_to_the_masks() -> None:
+    """Each word has its own; forced words and padding have 0."""
+    chunks = _random_chunks(3)
+    policy = rate_held_policy(**chunks, rate_C=torch.full((3,), 0.4))
+    masks_SCW = draw_masks(policy, torch.rand(4, 3, 9, generator=torch.Generator().manual_seed(3)))
+    words_SCW = word_log_probs(policy, masks_SCW)
+    assert (words_SCW[:, ~policy.free_CW] == 0).all()
+    assert (words_SCW[:, policy.free_CW] < 0).all()
+    torch.testing.assert_close(words_SCW.sum(-1), log_prob(policy, masks_SCW))
+
+
+def test_kl_is_the_expectation_over_all_masks() -> None:
+    """Of log p - log q, summed over the eight masks of three words; 0 from a policy to itself."""
+    policy, other = (
+        bernoulli_policy(
+            torch.tensor([probs]),
+            torch.tensor([[True, True, True, True]]),
+            torch.tensor([[False, False, False, True]]),
+        )
+        for probs in ([0.2, 0.5, 0.9, 0.3], [0.4, 0.6, 0.7, 0.8])
+    )
+    bits = torch.tensor(list(product([False, True], repeat=3)))
+    masks_SCW = torch.cat([bits, torch.ones(8, 1, dtype=torch.bool)], dim=1)[:, None, :]
+    log_p_S, log_q_S = log_prob(policy, masks_SCW)[:, 0], log_prob(other, masks_SCW)[:, 0]
+    by_hand = (log_p_S.exp() * (log_p_S - log_q_S)).sum().item()
+    assert kl_divergence(policy, other).item() == pytest.approx(by_hand, rel=1e-5)
+    assert kl_divergence(policy, policy).item() == 0.0

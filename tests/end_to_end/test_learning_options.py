@@ -1,0 +1,84 @@
+"""Options of learning, in whole runs: what they change, and that a run with them resumes."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trainer.config import Config
+from trainer.learning.launch import resume, train_new
+
+STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2}
+
+
+@pytest.fixture
+def train(tmp_path, document, teacher_url):
+    """Train with a changed policy section; the result."""
+
+    def train(name="trial", report=lambda _: None, **policy):
+        config = Config.model_validate(document(policy=policy))
+        runs = tmp_path / "runs"
+        return train_new(config, name, teacher_url=teacher_url, runs=runs, report=report)
+
+    return train
+
+
+def _steps(result):
+    """The metrics of every step."""
+    log = Path(result.folder) / "logs/metrics.jsonl"
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_with_every_option_goes_on_bit_for_bit(train, teacher_url):
+    """Stopped after the fourth of eight steps; the KL is still to the compressor it began with."""
+    whole = train(**STRONG)
+
+    def stop(line):
+        if "step 4/8" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", stop, **STRONG)
+    folder = Path(whole.folder).with_name("stopped")
+    resumed = resume(folder, teacher_url=teacher_url, report=lambda _: None)
+    assert resumed.weights_digest == whole.weights_digest
+    assert resumed.lock_root == whole.lock_root
+    distances = [step["policy/kl_to_start"] for step in _steps(resumed)]
+    assert distances == [step["policy/kl_to_start"] for step in _steps(whole)]
+    assert distances[0] == 0.0
+    assert min(distances[1:]) > 0.0
+
+
+def test_passes_learn_more_from_the_same_rollouts(train, finished):
+    """Three optimiser steps where there was one; the first batch is as it was, at its cost."""
+    result = train(passes=3)
+    steps, plain = _steps(result), _steps(finished)
+    assert [step["loss/passes"] for step in steps] == [3] * 8
+    assert [step["loss/passes"] for step in plain] == [1] * 8
+    assert steps[0]["loss/policy"] == plain[0]["loss/policy"]
+    assert steps[0]["teacher/calls"] == plain[0]["teacher/calls"]
+    assert result.weights_digest != finished.weights_digest
+
+
+def test_passes_end_where_the_policy_has_moved_too_far(train, finished):
+    """A bound that any update exceeds leaves one pass a step: the run without further passes."""
+    result = train(passes=3, max_kl=1e-12)
+    assert [step["loss/passes"] for step in _steps(result)] == [1] * 8
+    assert result.weights_digest == finished.weights_digest
+
+
+def test_kl_holds_the_policy_near_the_compressor_it_began_with(train):
+    """With a weight that swamps the reward, it stays nearer than without."""
+    free, held = (
+        [step["policy/kl_to_start"] for step in _steps(train(kl_coeff=weight))]
+        for weight in (1e-9, 10.0)
+    )
+    assert held[-1] < 0.5 * free[-1]
+
+
+def test_the_learning_rate_warms_up(train):
+    """From a third of the schedule's to all of it in the third step; then as scheduled."""
+    warm = [step["loss/lr"] for step in _steps(train(warmup_steps=2, lr_schedule="constant"))]
+    assert warm == pytest.approx([1e-3 / 3, 2e-3 / 3, *[1e-3] * 6])

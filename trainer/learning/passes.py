@@ -1,0 +1,133 @@
+"""What a step makes of its rollouts: one or more passes over them, each an optimiser step.
+
+The first pass is REINFORCE. In the further ones the policy is no longer the one that drew the
+masks: words count by their clipped ratios, and the passes end early where the policy has moved too
+far. Nothing is asked of the teacher here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.learning import reinforce
+from trainer.learning.act import PreparedExample, SampledBatch, mask_policy
+from trainer.learning.run import Run
+from trainer.learning.summary import Update
+from trainer.policy.sampling import MaskPolicy, entropy, kl_divergence, word_log_probs
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What each action earned."""
+
+    advantage_BS: Tensor
+    """0 where a rollout does not count."""
+    counts_BS: Tensor
+    """The rollouts that count, this process's."""
+    valid: int
+    """Their number over all processes."""
+
+
+def policy_of(
+    run: Run, prepared: Sequence[PreparedExample], model: torch.nn.Module | None = None
+) -> MaskPolicy:
+    """The policy over a batch, with gradient; that of another model where one is given."""
+    pad, device = run.compressor.tokenizer.pad_token_id, run.accelerator.device
+    return mask_policy(model or run.model, prepared, run.config.policy.sampler, pad, device)
+
+
+def passes(
+    run: Run,
+    prepared: Sequence[PreparedExample],
+    sampled: SampledBatch,
+    policy: MaskPolicy,
+    credit: Credit,
+) -> Iterator[Update]:
+    """Learn from one batch of rollouts, up to `policy.passes` times.
+
+    Args:
+        run: whose model is changed.
+        prepared: this process's examples.
+        sampled: what was drawn for them.
+        policy: the one that drew it, with its graph.
+        credit: of `sampled`.
+    """
+    config = run.config.policy
+    drew = policy.detach()
+    behaviour_SCW = word_log_probs(drew, sampled.keep_mask_SCW)
+    start = _start_policy(run, prepared)
+    advantage_SCW = credit.advantage_BS.T[:, sampled.example_C, None]
+    for number in range(config.passes):
+        if number > 0:
+            policy = policy_of(run, prepared)
+            if _mean_kl(run, drew, policy) > config.max_kl:
+                return
+        log_prob_SCW = word_log_probs(policy, sampled.keep_mask_SCW)
+        objective_SCW = (
+            reinforce.score_function(log_prob_SCW, advantage_SCW)
+            if number == 0
+            else reinforce.clipped_ratio(
+                log_prob_SCW, behaviour_SCW, advantage_SCW, config.clip_ratio
+            )
+        )
+        entropy_C = entropy(policy)
+        kl_C = kl_divergence(policy, start) if start else torch.zeros_like(entropy_C)
+        words_C = policy.free_CW.sum(-1).float()
+        loss = reinforce.policy_loss(
+            sampled.per_example(objective_SCW.sum(-1)).T,
+            sampled.per_example(entropy_C),
+            sampled.per_example(kl_C),
+            sampled.per_example(words_C),
+            credit.counts_BS,
+            entropy_coeff=run.config.hyperparams.entropy_coeff,
+            entropy_per_word=config.entropy_per_word,
+            kl_coeff=config.kl_coeff,
+        )
+        grad_norm = _step(run, loss, credit.valid)
+        words = words_C.sum().clamp_min(1)
+        yield Update(
+            loss=_reduced(run, loss) / max(credit.valid, 1),
+            grad_norm=grad_norm,
+            entropy_per_word=(entropy_C.sum() / words).item(),
+            kl_to_start=(kl_C.sum() / words).item(),
+        )
+
+
+def _step(run: Run, loss: Tensor, valid: int) -> float:
+    """One optimiser step on the mean over the valid rollouts; the gradient's norm before clipping.
+
+    Args:
+        run: whose model is changed.
+        loss: this process's sum over its rollouts.
+        valid: number of rollouts that count, over all processes.
+    """
+    accelerator = run.accelerator
+    run.optimizer.zero_grad()
+    # Data-parallel backward averages over processes, and the loss is a sum over them.
+    accelerator.backward(loss * accelerator.num_processes / max(valid, 1))
+    norm = accelerator.clip_grad_norm_(run.model.parameters(), run.config.policy.max_grad_norm)
+    if valid == 0:
+        run.optimizer.zero_grad()  # Otherwise AdamW's momentum alone would move the weights.
+    run.optimizer.step()
+    return float(norm)
+
+
+def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy | None:
+    if run.start is None:
+        return None
+    with torch.no_grad():
+        return policy_of(run, prepared, run.start)
+
+
+def _mean_kl(run: Run, drew: MaskPolicy, policy: MaskPolicy) -> float:
+    """KL from the policy that drew to the one at hand, per word over all processes."""
+    with torch.no_grad():
+        kl = _reduced(run, kl_divergence(drew, policy).sum())
+        return kl / max(_reduced(run, drew.free_CW.sum()), 1)
+
+
+def _reduced(run: Run, value: Tensor) -> float:
+    """The sum over all processes, so that each decides alike."""
+    return float(run.accelerator.reduce(value.detach()).item())
