@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from taco.errors import UserError
@@ -88,7 +88,7 @@ def decode_manifest(data: bytes) -> Manifest:
     try:
         document = json.loads(data)
         found = document["bundle"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BundleError("the manifest is none: expected what `taco cache bundle` wrote") from None
     if found != FORMAT:
         raise BundleError(
@@ -100,7 +100,7 @@ def decode_manifest(data: bytes) -> Manifest:
         manifest = Manifest(str(document["run"]), str(document["lock_root"]), files)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(f"the manifest is damaged: {error}") from None
-    _check_names(manifest)
+    check_names(manifest)
     return manifest
 
 
@@ -111,14 +111,21 @@ def _decode_seal(seal: Mapping[str, object]) -> FileSeal:
     return FileSeal(size, sha256)
 
 
-def _check_names(manifest: Manifest) -> None:
+def check_names(manifest: Manifest) -> None:
+    """Require that all parts are named, and that each has its place within the bundle.
+
+    Raises:
+        BundleError: it names the first that has not, or is not there.
+    """
+    if "/" in manifest.run or not is_plain(manifest.run):
+        raise BundleError(
+            f"the manifest calls the run {manifest.run!r}: expected a folder's plain name"
+        )
     for name in manifest.files:
-        path = PurePosixPath(name)
-        inside = name == COMPLETIONS or (path.parts[0] in _FOLDERS and len(path.parts) > 1)
+        folder, slash, _ = name.partition("/")
+        inside = name == COMPLETIONS or (folder in _FOLDERS and slash)
         if not (inside and is_plain(name)):
             raise BundleError(f"the manifest names {name!r}, which is no place within a bundle")
-    if len(PurePosixPath(manifest.run).parts) != 1 or not is_plain(manifest.run):
-        raise BundleError(f"the manifest calls the run {manifest.run!r}: expected a folder's name")
     for name in (manifest.lock, COMPLETIONS, TRAIN_DATA, BASE):
         if name not in manifest.files and not manifest.names_in(name):
             raise BundleError(f"the manifest lacks {name}: expected every part of a bundle")
@@ -127,7 +134,9 @@ def _check_names(manifest: Manifest) -> None:
 def is_plain(path: str) -> bool:
     """Whether a relative path goes down only, on every system that may read it."""
     parts = path.split("/")
-    return not any(part in ("", ".", "..") or set(part) & set("\\:\0") for part in parts)
+    return path.isprintable() and not any(
+        part in ("", ".", "..") or set(part) & set("\\:") for part in parts
+    )
 
 
 def seal_file(path: Path) -> FileSeal:

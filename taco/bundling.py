@@ -24,6 +24,7 @@ from taco.bundle_format import (
     VALIDATION_DATA,
     BundleError,
     Manifest,
+    check_names,
     seal_file,
 )
 from trainer.config_file import restored
@@ -59,7 +60,7 @@ def bundle_run(
         progress: told of bytes read, and of how many.
 
     Raises:
-        BundleError: an answer or an input is missing.
+        BundleError: an answer or an input is missing, or a file's name cannot be one elsewhere.
         ReplayError: the lock is unfinished or was changed, or an input is not the recorded one.
         DataError, ModelError, CacheError: data, base, or store and archive, cannot be used.
     """
@@ -77,6 +78,7 @@ def bundle_run(
         present = {inside: path for inside, path in paths.items() if path.exists()}
         seals = {inside: seal_file(path) for inside, path in present.items()}
         manifest = Manifest(name, summary.root, seals)
+        check_names(manifest)
         with new_file(target) as partial, partial.open("wb") as file:
             _write_archive(file, manifest, present, progress)
     return BundleReport(len(seals), exported.entries, target.stat().st_size)
@@ -117,8 +119,12 @@ def _inputs(summary: LockSummary, lock_path: Path) -> Iterator[tuple[str, Path]]
             yield f"{BASE}/{compressor.family}/{path.name}", path
     counted_by = config.policy.length_tokenizer
     if found["length_tokenizer"] == CL100K:
-        if file := cl100k_file():
-            yield f"{TIKTOKEN}/{file.name}", file
+        if not (file := cl100k_file()):
+            raise BundleError(
+                f"{lock_path}: lengths were counted with cl100k_base, and tiktoken has no copy of "
+                "it on disk: set TIKTOKEN_CACHE_DIR to the folder that holds one"
+            )
+        yield f"{TIKTOKEN}/{file.name}", file
     elif counted_by not in ("auto", "policy"):
         yield f"{TOKENIZER}/{Path(counted_by).name}", Path(counted_by)
 

@@ -1,7 +1,8 @@
 """`taco cache unbundle`: check every byte of a bundle, and lay it out so that one command runs it.
 
 A bundle comes from somebody else: nothing is written outside of the new folder, nothing in it is
-believed before its digest is checked, and the config that is written names places in the folder.
+believed before its digest is checked, no more is unpacked than its manifest states, and the config
+that is written names places in the folder.
 """
 
 import gzip
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,16 +38,19 @@ from taco.bundle_format import (
     decode_manifest,
     is_plain,
 )
-from trainer.config import Config, resolved
+from trainer.config import resolved
 from trainer.config_file import restored
 from trainer.errors import TrainerError
-from trainer.learning.lockfile import check_lock
+from trainer.learning.lockfile import LockSummary, check_lock
 from trainer.rollouts.scores import is_built_in
 
 Progress = Callable[[int, int], None]
 
 STORE = "completions.sqlite"
 CONFIG = "config.yaml"
+
+_AROUND_BYTES = 2**16
+"""Of tar between the contents of two files, read-ahead included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +85,32 @@ def unbundle(archive: Path, folder: Path, progress: Progress) -> Unbundled:
     try:
         with _told(archive):
             manifest = _unpack(archive, scratch, progress)
-            config = relocated(_checked_config(manifest, scratch), manifest)
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        (scratch / CONFIG).write_text(text, encoding="utf-8")
-        scratch.rename(folder)
+            config = relocated(_checked_lock(manifest, scratch), manifest)
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            (scratch / CONFIG).write_text(text, encoding="utf-8")
+            scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     metric = config["reward"]["metric"]
     return Unbundled(folder, _command(manifest, folder), None if is_built_in(metric) else metric)
 
 
-def relocated(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """A recorded config as plain data, with every path in it below the bundle's folder."""
+def relocated(lock: LockSummary, manifest: Manifest) -> dict[str, Any]:
+    """The recorded config as plain data, with every path in it below the bundle's folder.
+
+    Raises:
+        ConfigError: another version of the trainer wrote it.
+    """
+    config = restored(lock.header.get("config"), Path(manifest.lock))
     sections = {name: dict(section) for name, section in resolved(config).items()}
     sections["data"]["train_file_path"] = TRAIN_DATA
     if sections["data"]["val_file_path"] is not None:
         sections["data"]["val_file_path"] = VALIDATION_DATA
     base_files = manifest.names_in(BASE)
     sections["model"]["model_load_path"] = base_files[0].rpartition("/")[0]
-    for tokenizer in manifest.names_in(TOKENIZER):
-        sections["policy"]["length_tokenizer"] = tokenizer
+    # What `auto` came to is told, because it may come to something else here.
+    counted_with = manifest.names_in(TOKENIZER) or [str(lock.header.get("length_tokenizer"))]
+    sections["policy"]["length_tokenizer"] = counted_with[0]
     for section, key, plain in (
         ("model", "trained_model_output_dir_hf", "model"),
         ("logging", "log_dir", "logs"),
@@ -117,28 +128,60 @@ def _command(manifest: Manifest, folder: Path) -> str:
 
 @contextmanager
 def _told(archive: Path) -> Iterator[None]:
-    """Whatever is wrong with the content is the bundle's fault, and nothing was left behind."""
+    """Whatever is wrong is said of the archive, and nothing was left behind."""
     try:
         yield
     except (BundleError, TrainerError, CacheError) as error:
-        problem = f"{error}"
-    except FileNotFoundError as error:
-        raise BundleError(f"{archive}: expected a bundle: {error.strerror}") from error
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        problem = f"it is cut short or changed: {error}"
-    else:
-        return
-    raise BundleError(f"{archive}: {problem}; nothing was unpacked. Copy the file again")
+        raise BundleError(f"{archive}: {error}; nothing was unpacked") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
+        raise BundleError(
+            f"{archive} is no bundle, or was cut short or changed: {error}; nothing was unpacked. "
+            "Copy the file again"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{archive} cannot be unpacked: {error.strerror}") from error
+
+
+class _Bounded(RawIOBase):
+    """A stream that gives no more than was allowed: few bytes can unpack to any number."""
+
+    def __init__(self, source: gzip.GzipFile) -> None:
+        self._source, self._left = source, _AROUND_BYTES
+
+    def allow(self, size: int) -> None:
+        """What may come next: a content of this size, and what stands around it."""
+        self._left = size + _AROUND_BYTES
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes."""
+        block = self._source.read(min(size, self._left + 1))
+        self._left -= len(block)
+        if self._left < 0:
+            raise BundleError("it goes on beyond the sizes that its manifest states")
+        return block
 
 
 def _unpack(archive: Path, folder: Path, progress: Progress) -> Manifest:
     with gzip.open(archive, "rb") as packed:
-        with tarfile.open(fileobj=packed, mode="r|") as members:
+        bounded = _Bounded(packed)
+        with tarfile.open(fileobj=bounded, mode="r|") as members:
+            bounded.allow(MAX_MANIFEST_BYTES)
             manifest = _read_manifest(members)
-            _write_files(members, manifest, folder, progress)
-        while packed.read(2**20):  # To the end, where gzip's own check is.
+            _require_room(manifest, folder)
+            _write_files(members, bounded, manifest, folder, progress)
+        bounded.allow(0)
+        while bounded.read(2**20):  # To the end, where gzip's own check is.
             pass
     return manifest
+
+
+def _require_room(manifest: Manifest, folder: Path) -> None:
+    needed = sum(seal.bytes for seal in manifest.files.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise BundleError(
+            f"unpacked it takes {needed:,} bytes, and {free:,} are free where it is to go"
+        )
 
 
 def _read_manifest(members: tarfile.TarFile) -> Manifest:
@@ -149,22 +192,29 @@ def _read_manifest(members: tarfile.TarFile) -> Manifest:
 
 
 def _write_files(
-    members: tarfile.TarFile, manifest: Manifest, folder: Path, progress: Progress
+    members: tarfile.TarFile,
+    bounded: _Bounded,
+    manifest: Manifest,
+    folder: Path,
+    progress: Progress,
 ) -> None:
     total, done = sum(seal.bytes for seal in manifest.files.values()), 0
     missing = dict(manifest.files)
+    bounded.allow(0)
     while member := members.next():
         if (seal := missing.pop(member.name, None)) is None:
             raise BundleError(f"it holds {member.name!r}, which its manifest does not name")
         place = folder / member.name
         place.parent.mkdir(parents=True, exist_ok=True)
+        bounded.allow(seal.bytes)
         with place.open("xb") as file:
             found = copy_sealed(_content(members, member), file, limit=seal.bytes)
         if found != seal:
             raise BundleError(
                 f"{member.name} is not what the manifest says: expected {seal.bytes} bytes with "
-                f"SHA-256 {seal.sha256}, got {found.bytes} with {found.sha256}"
+                f"SHA-256 {seal.sha256}, got {found.bytes} with {found.sha256}: copy it again"
             )
+        bounded.allow(0)
         done += seal.bytes
         progress(done, total)
     if missing:
@@ -179,8 +229,8 @@ def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
     return content  # type: ignore[return-value]
 
 
-def _checked_config(manifest: Manifest, folder: Path) -> Config:
-    """The recorded config, once lock and store have been held against each other."""
+def _checked_lock(manifest: Manifest, folder: Path) -> LockSummary:
+    """The run's lock, once the new store has been held against it."""
     lock_path = folder / manifest.lock
     summary = check_lock(lock_path)
     if summary.root != manifest.lock_root:
@@ -189,4 +239,4 @@ def _checked_config(manifest: Manifest, folder: Path) -> Config:
     report = check_needs(folder / STORE, lock_path)
     if report.missing:
         raise BundleError(f"it lacks {report.missing:,} of {report.answers:,} answers of its lock")
-    return restored(summary.header.get("config"), lock_path)
+    return summary

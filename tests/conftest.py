@@ -1,11 +1,14 @@
 """What tests of training share: a data file, a compressor, a teacher service."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from taco.cli import main
 from taco.own_service import own_service
 from tests.postgres_server import PostgresServer, running_server
 
@@ -65,3 +68,32 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database of the test's own, with a store that holds nothing."""
     with postgres_server.database() as url:
         yield url
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunTaco = Callable[..., Said]
+
+
+@pytest.fixture
+def taco(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunTaco:
+    """Run `taco ARGUMENTS` in this process: what it imports is imported once for all tests."""
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["taco", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        else:
+            code = 0
+        return Said(code, *capfd.readouterr())
+
+    return run

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taco.own_service import own_service
 from tests.tiny_runs import tiny_document, write_meetings
 from trainer.config import Config
 from trainer.learning.launch import Result, train_new
@@ -48,3 +49,15 @@ def finished(
     """A whole run, never stopped; tests only read it."""
     runs = tmp_path_factory.mktemp("finished") / "runs"
     return train_new(config, "trial", teacher_url=teacher_url, runs=runs, report=reported.append)
+
+
+@pytest.fixture(scope="session")
+def recorded(config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """A run and the store that it filled, which was empty; tests only read both."""
+    folder = tmp_path_factory.mktemp("recorded")
+    store = folder / "completions.sqlite"
+    with own_service(store=store) as url:
+        result = train_new(
+            config, "trial", teacher_url=url, runs=folder / "runs", report=lambda _: None
+        )
+    return result, store

@@ -20,18 +20,6 @@ from trainer.learning.lockfile import Lock
 
 
 @pytest.fixture(scope="module")
-def recorded(config, tmp_path_factory):
-    """A run and the store that it filled."""
-    folder = tmp_path_factory.mktemp("recorded")
-    store = folder / "completions.sqlite"
-    with own_service(store=store) as url:
-        result = train_new(
-            config, "trial", teacher_url=url, runs=folder / "runs", report=lambda _: None
-        )
-    return result, store
-
-
-@pytest.fixture(scope="module")
 def replay_url(recorded):
     """A service over that store, with no backend."""
     with own_service(mode="replay", store=recorded[1]) as url:

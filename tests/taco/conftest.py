@@ -3,44 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from taco.cli import main
+from tests.conftest import RunTaco, Said
 from tests.tiny_runs import tiny_document
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-RunTaco = Callable[..., Said]
-
-
-@pytest.fixture
-def taco(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunTaco:
-    """Run `taco ARGUMENTS` in this process: what it imports is imported once for all tests."""
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["taco", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        else:
-            code = 0
-        return Said(code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture
