@@ -7,6 +7,7 @@ TrainerError
 ├── TeacherError
 │   ├── TeacherUnreachable   no connection, or the service went away
 │   ├── TeacherRejected      the service refused the request as a whole (4xx)
+│   ├── TeacherSpent         the budget or the account of the teacher has nothing left
 │   └── TooManyFailures      a step lost more rollouts than `teacher.max_failed_share` allows
 ├── CheckpointError      nothing to resume from, or what is there belongs to another run
 └── ReplayError          the run departs from its lock file
@@ -54,6 +55,10 @@ class TeacherUnreachable(TeacherError):
 
 class TeacherRejected(TeacherError):
     """The teacher refused a request as a whole, for a reason that asking again cannot mend."""
+
+
+class TeacherSpent(TeacherError):
+    """The teacher's budget, or its account upstream, has nothing left for another answer."""
 
 
 class TooManyFailures(TeacherError):

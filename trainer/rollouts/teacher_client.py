@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
-from trainer.errors import ConfigError, TeacherRejected, TeacherUnreachable
+from trainer.errors import ConfigError, TeacherRejected, TeacherSpent, TeacherUnreachable
 from trainer.rollouts.batch_wire import BatchWire
 from trainer.rollouts.chat_wire import ChatWire
 from trainer.rollouts.hop import Deadline, Hop
@@ -119,6 +119,8 @@ class TeacherClient:
         Raises:
             TeacherUnreachable: the server is silent, or stays busy past the total time.
             TeacherRejected: it refuses the request as a whole.
+            TeacherSpent: its budget or its account has nothing left; what was answered is stored
+                there, so that the same step costs less when the run goes on.
         """
         deadline = Deadline.after(self._timeout_s)
         asker = _asker(self._run_id, step)
@@ -131,6 +133,10 @@ class TeacherClient:
         replies = [attempt.reply for attempt in attempts]
         with self._lock:
             self._counts += TeacherCounts.of(replies)
+        if spent := next((attempt.reply for attempt in attempts if attempt.spent), None):
+            raise TeacherSpent(
+                f"expected completions from the teacher at {self._hop.root}, got {spent.error}"
+            )
         return replies
 
     def stats(self) -> dict[str, Any] | None:

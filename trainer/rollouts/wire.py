@@ -7,15 +7,15 @@ from typing import Any, Protocol
 from trainer.rollouts.hop import Deadline
 from trainer.types import Outcome, TeacherItem, TeacherReply
 
-_IN_VAIN = frozenset(
-    {
-        "cache_miss",
-        "context_length_exceeded",
-        "insufficient_quota",
-        "invalid_request_error",
-        "store_unavailable",
-    }
-)
+_SPENT = frozenset({"budget_exhausted", "insufficient_quota"})
+"""Types and codes of errors after which nothing more can be bought."""
+
+_IN_VAIN = _SPENT | {
+    "cache_miss",
+    "context_length_exceeded",
+    "invalid_request_error",
+    "store_unavailable",
+}
 """Types and codes of errors that stay the same when the item is asked again."""
 
 
@@ -26,6 +26,8 @@ class Attempt:
     reply: TeacherReply
     worth_repeating: bool = False
     """It failed in a way that may be over the next time."""
+    spent: bool = False
+    """It failed because there is no budget or quota left."""
 
 
 class Wire(Protocol):
@@ -54,4 +56,8 @@ def failed(message: str, *kinds: str | None) -> Attempt:
     """An item that got no answer; `kinds` are the error's type and code."""
     label = next((kind for kind in kinds if kind), "failed")
     reply = TeacherReply(Outcome.FAILED, error=f"{label}: {message}")
-    return Attempt(reply, worth_repeating=_IN_VAIN.isdisjoint(kinds))
+    return Attempt(
+        reply,
+        worth_repeating=_IN_VAIN.isdisjoint(kinds),
+        spent=not _SPENT.isdisjoint(kinds),
+    )
