@@ -105,6 +105,65 @@ def prepare(
 
 
 @app.command()
+def evaluate(
+    target: Annotated[
+        Path, typer.Argument(help="A run's folder, or a config: then its base alone is evaluated")
+    ],
+    overrides: Overrides = None,
+    rates: Annotated[
+        str | None, typer.Option(help="Such as 0.2,0.3,0.5; default: the config's")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Such as f1,rougeL; default: the reward's")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A data file; default: the config's validation data")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many; default: all")
+    ] = None,
+    seed_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run of another seed, for the intervals; may be given several times"),
+    ] = None,
+    usd_per_million: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million of the teacher's prompt tokens")
+    ] = None,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of the machine that compresses")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: the run's folder/evaluation")
+    ] = None,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Compare a trained compressor with its base and simple rules, at several rates."""
+    from taco.evaluate import Request, evaluate_command
+
+    request = Request(
+        target=target,
+        overrides=tuple(overrides or ()),
+        seed_runs=tuple(seed_run or ()),
+        rates=_numbers("--rates", rates),
+        metrics=tuple(name.strip() for name in (metrics or "").split(",") if name.strip()),
+        data=data,
+        limit=examples,
+        usd_per_million=usd_per_million,
+        usd_per_hour=usd_per_hour,
+        output=output,
+    )
+    evaluate_command(request, teacher, store and place_of(store))
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in (text or "").split(",") if part.strip())
+    except ValueError as error:
+        raise UserError(f"{option}: expected numbers such as 0.2,0.5; got {text!r}") from error
+
+
+@app.command()
 def serve(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file, such as configs/teacher/builtin.yaml")

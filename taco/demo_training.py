@@ -97,7 +97,7 @@ def _compare(
         return rows.by_policy(compressor, examples, options, target, exact=exact)
 
     by_base, by_trained = (deployed(model.path, exact=False) for model in (base, trained))
-    if abs(_achieved(by_base) - _achieved(by_trained)) > CLOSE_ENOUGH:
+    if abs(rows.achieved_rate(by_base) - rows.achieved_rate(by_trained)) > CLOSE_ENOUGH:
         by_base, by_trained = (deployed(model.path, exact=True) for model in (base, trained))
 
     compressor = PromptCompressorReinforce(base.path, "cpu", length_tokenizer="policy")
@@ -129,11 +129,6 @@ def _compare(
         }
         for row in judged
     ]
-
-
-def _achieved(compressions: list[Compression]) -> float:
-    original = sum(compression.original_tokens for compression in compressions)
-    return sum(compression.compressed_tokens for compression in compressions) / original
 
 
 if __name__ == "__main__":

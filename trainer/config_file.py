@@ -18,7 +18,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing or no YAML, or values are wrong; it lists every problem.
     """
-    document = _read_yaml(path)
+    return _checked(_read_yaml(path), overrides, path)
+
+
+def overridden(config: Config, overrides: Sequence[str], source: Path) -> Config:
+    """A config with overrides applied; `source` is what its errors name.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    return _checked(config.model_dump(mode="json"), overrides, source)
+
+
+def _checked(document: dict[str, Any], overrides: Sequence[str], path: Path) -> Config:
     problems = [problem for text in overrides if (problem := _apply_override(document, text))]
     try:
         config = Config.model_validate(document)

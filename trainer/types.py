@@ -17,8 +17,8 @@ class Question:
     """The text for `{question}` in the prompt template; None where the task has no question."""
     reference_completion: str
     """The teacher's answer on the original prompt (`gpt_output` in data files)."""
-    answer: str | None = None
-    """A human's answer, where the data has one; reported beside the reward, never trained on."""
+    answers: tuple[str, ...] = ()
+    """Humans' answers, each as good as the others; reported beside the reward, never trained on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_AT_ONCE = 256
+"""Resamples that are drawn together: fast, and small in memory for any number of examples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -41,7 +44,12 @@ def paired_bootstrap(
     """
     difference_KN = _differences(np.atleast_2d(ours_KN), np.atleast_2d(theirs_KN))
     generator = np.random.default_rng(seed)
-    means = [_resampled_mean(difference_KN, generator) for _ in range(resamples)]
+    means = np.concatenate(
+        [
+            _resampled_means(difference_KN, min(_AT_ONCE, resamples - start), generator)
+            for start in range(0, resamples, _AT_ONCE)
+        ]
+    )
     outside = (1 - confidence) / 2
     low, high = np.quantile(means, [outside, 1 - outside])
     return Interval(float(difference_KN.mean()), float(low), float(high))
@@ -62,8 +70,13 @@ def _differences(
     return difference_KN
 
 
-def _resampled_mean(difference_KN: NDArray[np.float64], generator: np.random.Generator) -> float:
-    seeds, examples = difference_KN.shape
-    rows = generator.integers(seeds, size=seeds)
-    columns = generator.integers(examples, size=examples)
-    return float(difference_KN[np.ix_(rows, columns)].mean())
+def _resampled_means(
+    difference_KN: NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """(R,): drawing with replacement is drawing how often each seed and each example counts."""
+    weight_RK, weight_RN = (
+        generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        for count in difference_KN.shape
+    )
+    means: NDArray[np.float64] = ((weight_RK @ difference_KN) * weight_RN).sum(axis=1)
+    return means

@@ -36,9 +36,29 @@ def score_pairs(metric_name: str, pairs: Sequence[tuple[TeacherReply, str]]) -> 
     Raises:
         ConfigError: there is no such metric.
     """
+    return score_replies(
+        metric_name, [reply for reply, _ in pairs], [(reference,) for _, reference in pairs]
+    )
+
+
+def score_replies(
+    metric_name: str, replies: Sequence[TeacherReply], references: Sequence[Sequence[str]]
+) -> Scores:
+    """Score replies, each against the nearest of its own references.
+
+    Args:
+        metric_name: as in the config.
+        replies: what the teacher said.
+        references: for each reply; none gives no score.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
     metric = load_metric(metric_name)
     values = tuple(
-        metric(reply.text, reference) if reply.outcome is Outcome.SCORED else None
-        for reply, reference in pairs
+        max(metric(reply.text, each) for each in its_own)
+        if reply.outcome is Outcome.SCORED and its_own
+        else None
+        for reply, its_own in zip(replies, references, strict=True)
     )
     return Scores(metric.name, metric.signature, values)

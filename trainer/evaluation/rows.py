@@ -3,18 +3,18 @@
 Every row's texts are answered by the teacher and scored against its answers on the originals.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trainer.evaluation.metrics import Scores, score_pairs
 from trainer.policy.compressor import PromptCompressorReinforce
-from trainer.policy.contexts import Target
+from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import Compression, compress_many
-from trainer.policy.words import Chunk, CompressionOptions, Segmenter
+from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
 from trainer.rollouts.collect import Ask
-from trainer.tasks.rules import random_drop, rarest_first
+from trainer.tasks.rules import first_words, random_drop, rarest_first, stop_word_drop
 from trainer.types import Example, TeacherItem
 
 WordRule = Callable[[Chunk, int], np.ndarray]
@@ -55,23 +55,52 @@ def by_policy(
     target: Target,
     *,
     exact: bool,
+    context_filter: ContextFilter | None = None,
 ) -> list[Compression]:
     """As deployed: the stock package's cut, or the exact one."""
     prompts = [example.contexts for example in examples]
-    return compress_many(compressor, prompts, options, target, exact=exact)
+    return compress_many(
+        compressor, prompts, options, target, exact=exact, context_filter=context_filter
+    )
 
 
 def by_rule(
     rule: WordRule, examples: Sequence[Example], segmenter: Segmenter, budgets: Sequence[int]
 ) -> list[Compression]:
-    """By a rule over words, with a budget in tokens for each example."""
-    prompts = segmenter.segment_many([example.contexts for example in examples])
-    compressions = []
-    for prompt, budget in zip(prompts, budgets, strict=True):
-        keep = tuple(
+    """By a rule over words, with a budget in tokens for each example; a chunk has its share."""
+
+    def masks(prompt: SegmentedPrompt, budget: int) -> tuple[np.ndarray, ...]:
+        return tuple(
             rule(chunk, round(budget * chunk.word_tokens.sum() / max(prompt.original_tokens, 1)))
             for chunk in prompt.chunks
         )
+
+    return _masked(masks, examples, segmenter, budgets)
+
+
+def by_beginning(
+    examples: Sequence[Example], segmenter: Segmenter, budgets: Sequence[int]
+) -> list[Compression]:
+    """The prompt's first words, as many as its budget holds."""
+
+    def masks(prompt: SegmentedPrompt, budget: int) -> tuple[np.ndarray, ...]:
+        lengths = [len(chunk.words) for chunk in prompt.chunks]
+        tokens = np.concatenate([np.empty(0, int), *(c.word_tokens for c in prompt.chunks)])
+        return tuple(np.split(first_words(tokens, budget), np.cumsum(lengths)[:-1]))
+
+    return _masked(masks, examples, segmenter, budgets)
+
+
+def _masked(
+    masks: Callable[[SegmentedPrompt, int], tuple[np.ndarray, ...]],
+    examples: Sequence[Example],
+    segmenter: Segmenter,
+    budgets: Sequence[int],
+) -> list[Compression]:
+    prompts = segmenter.segment_many([example.contexts for example in examples])
+    compressions = []
+    for prompt, budget in zip(prompts, budgets, strict=True):
+        keep = masks(prompt, budget) if prompt.chunks else ()
         texts = segmenter.join_contexts(prompt, keep)
         compressions.append(
             Compression(
@@ -95,6 +124,12 @@ def random_words(seed: int) -> WordRule:
     return lambda chunk, budget: random_drop(chunk.word_tokens, budget, rng)
 
 
+def no_stop_words(seed: int) -> WordRule:
+    """Stop words go first, then words drawn at random."""
+    rng = np.random.default_rng(seed)
+    return lambda chunk, budget: stop_word_drop(chunk.words, chunk.word_tokens, budget, rng)
+
+
 def judge(
     name: str,
     compressions: Sequence[Compression],
@@ -103,21 +138,26 @@ def judge(
     metric_name: str,
 ) -> Row:
     """Ask the teacher every question on the compressed texts, and score the answers."""
-    replies = ask(list(_items(compressions, examples)))
+    replies = ask(items_of(compressions, examples))
     references = [q.reference_completion for example in examples for q in example.questions]
-    original = sum(compression.original_tokens for compression in compressions)
-    tokens = tuple(compression.compressed_tokens for compression in compressions)
     return Row(
         name=name,
         scores=score_pairs(metric_name, list(zip(replies, references, strict=True))),
-        achieved_rate=sum(tokens) / max(original, 1),
-        tokens=tokens,
+        achieved_rate=achieved_rate(compressions),
+        tokens=tuple(compression.compressed_tokens for compression in compressions),
     )
 
 
-def _items(
-    compressions: Sequence[Compression], examples: Sequence[Example]
-) -> Iterator[TeacherItem]:
-    for compression, example in zip(compressions, examples, strict=True):
-        for question in example.questions:
-            yield TeacherItem(compression.text, question.question)
+def achieved_rate(compressions: Sequence[Compression]) -> float:
+    """Tokens of all final texts / tokens of all originals."""
+    original = sum(compression.original_tokens for compression in compressions)
+    return sum(compression.compressed_tokens for compression in compressions) / max(original, 1)
+
+
+def items_of(compressions: Sequence[Compression], examples: Sequence[Example]) -> list[TeacherItem]:
+    """What to ask: every question of every example, in order, on its compressed text."""
+    return [
+        TeacherItem(compression.text, question.question)
+        for compression, example in zip(compressions, examples, strict=True)
+        for question in example.questions
+    ]

@@ -114,9 +114,9 @@ def prepare_run(
         optimizer=prepared_optimizer,
         # Not prepared: Accelerate's wrapper would step it once per process.
         scheduler=_scheduler(optimizer, config.policy, total_steps),
-        segmenter=compressor.segmenter(_options(config), config.hyperparams.max_seq_len),
+        segmenter=compressor.segmenter(compression_options(config), config.hyperparams.max_seq_len),
         target=Target(config.hyperparams.compression_rate, config.hyperparams.target_token),
-        context_filter=_context_filter(config),
+        context_filter=context_filter(config),
         train_examples=train_examples,
         val_examples=val_examples,
         teacher=teacher,
@@ -156,7 +156,8 @@ def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
     return split_validation(examples, config.evaluation.val_share)
 
 
-def _options(config: Config) -> CompressionOptions:
+def compression_options(config: Config) -> CompressionOptions:
+    """What the config keeps by rule."""
     hyperparams = config.hyperparams
     return CompressionOptions(
         force_tokens=hyperparams.force_tokens,
@@ -177,7 +178,8 @@ def _scheduler(optimizer: Optimizer, policy: Policy, total_steps: int) -> LRSche
     return LambdaLR(optimizer, factor)
 
 
-def _context_filter(config: Config) -> ContextFilter | None:
+def context_filter(config: Config) -> ContextFilter | None:
+    """The config's filter of whole contexts; None where it is off."""
     hyperparams = config.hyperparams
     if not hyperparams.use_context_level_filter:
         return None

@@ -6,8 +6,9 @@ The reference's shape, and two more for questions:
     {"original_prompt": TEXT, "question": TEXT, "gpt_output": TEXT}               one question
     {"original_prompt": TEXT, "questions": [{"question": TEXT, "gpt_output": TEXT}, ...]}
 
-`original_prompt` may be a list of contexts; `answer`, a human's, may stand beside any `gpt_output`;
-with `questions`, `gpt_output` may also be a list on the record itself. Other fields are left alone.
+`original_prompt` may be a list of contexts; `answer`, a human's or a list of equally good ones,
+may stand beside any `gpt_output`; with `questions`, `gpt_output` may also be a list on the record
+itself. Other fields are left alone.
 """
 
 from collections.abc import Iterator
@@ -77,10 +78,18 @@ def _reference_list_problems(references: Any, questions: list[Record]) -> Iterat
 
 
 def _part_problems(part: Record, prefix: str = "") -> Iterator[str]:
-    for field in ("question", "gpt_output", "answer"):
+    for field in ("question", "gpt_output"):
         if part.get(field) is not None:
             may_be_empty = field == "gpt_output"
             yield from _text_problems(prefix + field, part[field], may_be_empty=may_be_empty)
+    answer = part.get("answer")
+    if isinstance(answer, list):
+        if not answer:
+            yield f"{prefix}answer is an empty list"
+        for number, text in enumerate(answer):
+            yield from _text_problems(f"{prefix}answer[{number}]", text)
+    elif answer is not None:
+        yield from _text_problems(f"{prefix}answer", answer)
 
 
 def _text_problems(name: str, value: Any, *, may_be_empty: bool = False) -> Iterator[str]:
@@ -107,10 +116,17 @@ def to_example(id_: str, record: Record) -> Example:
         id=id_,
         contexts=tuple(prompt) if isinstance(prompt, list) else (prompt,),
         questions=tuple(
-            Question(part.get("question"), part.get("gpt_output") or "", part.get("answer"))
+            Question(part.get("question"), part.get("gpt_output") or "", _answers(part))
             for part in _question_parts(record)
         ),
     )
+
+
+def _answers(part: Record) -> tuple[str, ...]:
+    answer = part.get("answer")
+    if answer is None:
+        return ()
+    return tuple(answer) if isinstance(answer, list) else (answer,)
 
 
 def _question_parts(record: Record) -> list[Record]:

@@ -59,9 +59,27 @@ def rarest_first(
     Returns:
         The keep mask, shape (W,).
     """
-    keys = ["".join(_WORD.findall(word.lower())) for word in words]
+    keys = [_key(word) for word in words]
     content = [i for i, key in enumerate(keys) if key and key not in STOP_WORDS]
     order = sorted(content, key=lambda i: frequencies.get(keys[i], 0))
+    return _fill(order, word_tokens, budget_tokens)
+
+
+def first_words(word_tokens: NDArray[np.int64], budget_tokens: int) -> KeepMask:
+    """Keeps the text's beginning, as much of it as the budget holds; shape (W,)."""
+    mask: KeepMask = np.cumsum(word_tokens) <= budget_tokens
+    return mask
+
+
+def stop_word_drop(
+    words: Sequence[str],
+    word_tokens: NDArray[np.int64],
+    budget_tokens: int,
+    rng: np.random.Generator,
+) -> KeepMask:
+    """Drops stop words and punctuation first, then drawn words; shape (W,)."""
+    drawn = rng.permutation(len(words)).tolist()
+    order = sorted(drawn, key=lambda i: _key(words[i]) in STOP_WORDS | {""})
     return _fill(order, word_tokens, budget_tokens)
 
 
@@ -70,6 +88,11 @@ def random_drop(
 ) -> KeepMask:
     """Keeps words in a drawn order, as many as the budget holds; shape (W,)."""
     return _fill(rng.permutation(len(word_tokens)).tolist(), word_tokens, budget_tokens)
+
+
+def _key(word: str) -> str:
+    """What a word is counted as: without case, punctuation and a "▁" in front."""
+    return "".join(_WORD.findall(word.lower()))
 
 
 def _fill(order: Sequence[int], word_tokens: NDArray[np.int64], budget_tokens: int) -> KeepMask:

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.evaluation.metrics import score_pairs
+from trainer.evaluation.metrics import score_pairs, score_replies
 from trainer.types import Outcome, TeacherReply
 
 
@@ -33,3 +33,10 @@ def test_what_was_not_answered_is_no_score_of_zero():
 def test_nothing_answered_has_no_mean():
     """There is no number for nothing."""
     assert score_pairs("f1", []).mean is None
+
+
+def test_of_several_right_answers_the_nearest_counts():
+    """As the official SQuAD script: the best of them; where there are none, there is no score."""
+    replies = [answer("Denver"), answer("Ann"), answer("Bob")]
+    scores = score_replies("f1", replies, [("Boulder", "Denver, Colorado"), ("Ann",), ()])
+    assert scores.values == (pytest.approx(2 / 3), 1.0, None)

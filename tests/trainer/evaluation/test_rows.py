@@ -1,6 +1,7 @@
 """Rows of a table: ways to compress the same examples, judged alike."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import Target
 from trainer.policy.words import CompressionOptions
 from trainer.tasks.data import load_examples
-from trainer.tasks.rules import document_frequencies
+from trainer.tasks.rules import STOP_WORDS, document_frequencies
 from trainer.types import Outcome, TeacherReply
 
 OPTIONS = CompressionOptions()
@@ -111,3 +112,21 @@ def test_every_question_of_every_example_is_asked_on_the_compressed_text(example
     ]
     assert row.scores.values == (None, 0.0, *[1.0] * 10)
     assert row.score == pytest.approx(10 / 11)
+
+
+def test_the_first_words_are_those_of_the_whole_prompt(examples, segmenter):
+    """However many chunks it has, what is kept is where the prompt begins."""
+    long = replace(examples[0], contexts=(" ".join([examples[0].original_prompt] * 12),))
+    assert len(segmenter.segment(long.contexts).chunks) > 1
+    (compression,) = rows.by_beginning([long], segmenter, [40])
+    assert 30 <= compression.compressed_tokens <= 40
+    words = re.findall(r"\w+", compression.text)
+    assert words == re.findall(r"\w+", long.original_prompt)[: len(words)]
+
+
+def test_stop_words_go_first(examples, segmenter):
+    """None is kept while there is another word to drop."""
+    (compression,) = rows.by_rule(rows.no_stop_words(0), examples[:1], segmenter, [20])
+    words = re.findall(r"\w+", compression.text.lower())
+    assert words
+    assert not STOP_WORDS & set(words)

@@ -45,7 +45,13 @@ def test_reads_a_question_and_a_list_of_contexts(write):
     path = write({"a": {"original_prompt": ["Ada leads.", "Bo eats."], **ASKED}})
     (example,) = load_examples(path)
     assert example.contexts == ("Ada leads.", "Bo eats.")
-    assert example.questions == (Question("Who?", "Ada", "Ada L."),)
+    assert example.questions == (Question("Who?", "Ada", ("Ada L.",)),)
+
+
+def test_reads_several_right_answers(write):
+    """Humans may differ, and each is right."""
+    path = write({"0": {**GOOD, "answer": ["Ada", "Ada L."]}})
+    assert load_examples(path)[0].questions == (Question(None, "Ada", ("Ada", "Ada L.")),)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,7 @@ def test_reads_a_question_and_a_list_of_contexts(write):
 def test_reads_several_questions_in_both_spellings(write, record):
     """References stand in the questions, or as a list on the record."""
     (example,) = load_examples(write({"0": {"original_prompt": "Ada.", **record}}))
-    assert example.questions == (Question("Who?", "Ada", "Ada L."), Question("What?", "It"))
+    assert example.questions == (Question("Who?", "Ada", ("Ada L.",)), Question("What?", "It"))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +85,8 @@ def test_reads_several_questions_in_both_spellings(write, record):
         ({**GOOD, "gpt_output": ["a"]}, "gpt_output: expected a string, got a list"),
         ({**GOOD, "question": ""}, "question is empty"),
         ({**GOOD, "answer": {}}, "answer: expected a string, got an object"),
+        ({**GOOD, "answer": []}, "answer is an empty list"),
+        ({**GOOD, "answer": ["Ada", 1]}, "answer[1]: expected a string, got a number"),
         ({**GOOD, "questions": [ASKED]}, "gpt_output: with questions expected a list, "),
         ({"original_prompt": "a", "questions": []}, "questions: expected a list of objects, "),
         ({"original_prompt": "a", "questions": ["Who?"]}, "questions: every one must be an object"),

@@ -1,0 +1,292 @@
+"""The whole comparison: ways to compress the same examples, at several rates, by every metric.
+
+For each requested rate: nothing dropped, random drop, stop words dropped first, the first words,
+the rarest words, the base, and the trained compressors. Compressors work as deployed; a rule gets,
+example by example, as many tokens as the last compressor used, so that no row wins by length.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluation import rows
+from trainer.evaluation.costs import Latency, rate_deviation, time_prompts
+from trainer.evaluation.intervals import Interval, paired_bootstrap
+from trainer.evaluation.metrics import Scores, score_replies
+from trainer.evaluation.retention import entities, kept_share, numbers
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.contexts import ContextFilter, Target
+from trainer.policy.inference import Compression
+from trainer.policy.words import CompressionOptions
+from trainer.rollouts.collect import Ask
+from trainer.types import Example
+
+NONE = "none"
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+TIMED_PROMPTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure, and how texts are compressed."""
+
+    rates: tuple[float, ...]
+    metrics: tuple[str, ...]
+    options: CompressionOptions
+    context_filter: ContextFilter | None
+    exact: bool
+    """Cut at the exact rate; otherwise by the stock package's percentile."""
+    frequencies: Mapping[str, int]
+    """In how many training texts each word occurs, for the row of the rarest words."""
+    seed: int
+    """Of the rows that draw words, and of the bootstrap."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFigures:
+    """One way to compress at one requested rate."""
+
+    name: str
+    requested_rate: float
+    achieved_rate: float
+    tokens_saved: float
+    """Per prompt, on average."""
+    numbers_kept: float | None
+    """Mean share of a prompt's numbers that are still there; None where none has any."""
+    entities_kept: float | None
+    agreement: tuple[Scores, ...]
+    """Against the teacher's answers on the originals: one for each metric."""
+    correctness: tuple[Scores, ...]
+    """Against humans' answers; () where the data has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better the trained compressors (or the base) are than another row."""
+
+    requested_rate: float
+    ours: str
+    theirs: str
+    measure: str
+    """`agreement` or `correctness`."""
+    metric: str
+    interval: Interval
+    examples: int
+    """Those where both rows have a score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a compressor takes, and how near the requested rates it lands."""
+
+    name: str
+    latency: Latency
+    stock_deviation: dict[float, float]
+    """Requested rate -> mean absolute deviation of a prompt's achieved rate, in points."""
+    exact_deviation: dict[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All figures."""
+
+    rows: tuple[RowFigures, ...]
+    differences: tuple[Difference, ...]
+    deployments: tuple[Deployment, ...]
+
+
+def evaluate(
+    compressors: Mapping[str, PromptCompressorReinforce],
+    examples: Sequence[Example],
+    ask: Ask,
+    plan: Plan,
+    report: Callable[[str], None] = print,
+) -> Evaluation:
+    """Measure.
+
+    Args:
+        compressors: by name, the base first; the trained ones are runs of one config that differ in
+            their seed, and count as such in the intervals.
+        examples: with reference completions.
+        ask: the teacher.
+        plan: what to measure.
+        report: told of the progress.
+    """
+    figures: list[RowFigures] = []
+    differences: list[Difference] = []
+    stock: dict[str, dict[float, float]] = {name: {} for name in compressors}
+    exact: dict[str, dict[float, float]] = {name: {} for name in compressors}
+    for rate in plan.rates:
+        deployed = {}
+        for name, compressor in compressors.items():
+            by_rule = {
+                is_exact: _deployed(compressor, examples, rate, plan, exact=is_exact)
+                for is_exact in (False, True)
+            }
+            stock[name][rate] = rate_deviation(by_rule[False], rate)
+            exact[name][rate] = rate_deviation(by_rule[True], rate)
+            deployed[name] = by_rule[plan.exact]
+        at_rate = []
+        for name, compressions in _all_rows(compressors, deployed, examples, plan).items():
+            at_rate.append(_figures(name, rate, compressions, examples, ask, plan.metrics))
+            report(f"rate {rate:g}: {name} judged")
+        figures += at_rate
+        differences += _differences(at_rate, list(compressors), examples, plan)
+    deployments = tuple(
+        Deployment(name, _latency(compressor, examples, plan), stock[name], exact[name])
+        for name, compressor in compressors.items()
+    )
+    return Evaluation(tuple(figures), tuple(differences), deployments)
+
+
+def _deployed(
+    compressor: PromptCompressorReinforce,
+    examples: Sequence[Example],
+    rate: float,
+    plan: Plan,
+    *,
+    exact: bool,
+) -> list[Compression]:
+    return rows.by_policy(
+        compressor,
+        examples,
+        plan.options,
+        Target(rate),
+        exact=exact,
+        context_filter=plan.context_filter,
+    )
+
+
+def _all_rows(
+    compressors: Mapping[str, PromptCompressorReinforce],
+    deployed: Mapping[str, list[Compression]],
+    examples: Sequence[Example],
+    plan: Plan,
+) -> dict[str, list[Compression]]:
+    """Name -> compressions, from nothing dropped to the trained compressors."""
+    last = list(compressors)[-1]
+    segmenter = compressors[last].segmenter(plan.options)
+    budgets = [compression.compressed_tokens for compression in deployed[last]]
+    rules = {
+        "random": rows.random_words(plan.seed),
+        "stop words": rows.no_stop_words(plan.seed),
+        "rarest": rows.rarest_words(plan.frequencies),
+    }
+    return {
+        NONE: rows.uncompressed(examples, segmenter),
+        "first words": rows.by_beginning(examples, segmenter, budgets),
+        **{name: rows.by_rule(r, examples, segmenter, budgets) for name, r in rules.items()},
+        **deployed,
+    }
+
+
+def _figures(
+    name: str,
+    rate: float,
+    compressions: Sequence[Compression],
+    examples: Sequence[Example],
+    ask: Ask,
+    metrics: Sequence[str],
+) -> RowFigures:
+    replies = ask(rows.items_of(compressions, examples))
+    questions = [question for example in examples for question in example.questions]
+    references = [(question.reference_completion,) for question in questions]
+    answers = [question.answers for question in questions]
+    originals = [example.original_prompt for example in examples]
+    texts = [compression.text for compression in compressions]
+    saved = [c.original_tokens - c.compressed_tokens for c in compressions]
+    return RowFigures(
+        name=name,
+        requested_rate=1.0 if name == NONE else rate,
+        achieved_rate=rows.achieved_rate(compressions),
+        tokens_saved=fmean(saved),
+        numbers_kept=_mean_kept(numbers, originals, texts),
+        entities_kept=_mean_kept(entities, originals, texts),
+        agreement=tuple(score_replies(metric, replies, references) for metric in metrics),
+        correctness=tuple(score_replies(metric, replies, answers) for metric in metrics)
+        if any(answers)
+        else (),
+    )
+
+
+def _mean_kept(
+    find: Callable[[str], set[str]], originals: Sequence[str], texts: Sequence[str]
+) -> float | None:
+    shares = [kept_share(find(o), text) for o, text in zip(originals, texts, strict=True)]
+    present = [share for share in shares if share is not None]
+    return fmean(present) if present else None
+
+
+def _differences(
+    at_rate: Sequence[RowFigures],
+    compressors: Sequence[str],
+    examples: Sequence[Example],
+    plan: Plan,
+) -> list[Difference]:
+    """The trained compressors (all seeds at once), or the base alone, beside each other row."""
+    ours = [row for row in at_rate if row.name in compressors[1:]] or [at_rate[-1]]
+    others = [row for row in at_rate if row not in ours]
+    return [
+        difference
+        for measure in ("agreement", "correctness")
+        for index in range(len(getattr(ours[0], measure)))
+        for other in others
+        if (difference := _difference(ours, other, measure, index, examples, plan)) is not None
+    ]
+
+
+def _difference(
+    ours: Sequence[RowFigures],
+    theirs: RowFigures,
+    measure: str,
+    metric_index: int,
+    examples: Sequence[Example],
+    plan: Plan,
+) -> Difference | None:
+    """None where no question has a score in all of the rows."""
+    scores = [getattr(row, measure)[metric_index] for row in (*ours, theirs)]
+    value_RQ = np.array([each.values for each in scores], dtype=float)  # None becomes NaN.
+    example_Q = np.repeat(np.arange(len(examples)), [len(each.questions) for each in examples])
+    scored_Q = np.isfinite(value_RQ).all(axis=0)
+    if not scored_Q.any():
+        return None
+    mean_RN = _means(value_RQ[:, scored_Q], example_Q[scored_Q])
+    interval = paired_bootstrap(
+        mean_RN[:-1],
+        mean_RN[-1],
+        resamples=RESAMPLES,
+        confidence=CONFIDENCE,
+        seed=plan.seed,
+    )
+    return Difference(
+        requested_rate=ours[0].requested_rate,
+        ours=ours[0].name,
+        theirs=theirs.name,
+        measure=measure,
+        metric=scores[0].metric,
+        interval=interval,
+        examples=mean_RN.shape[1],
+    )
+
+
+def _means(value_RQ: NDArray[np.float64], example_Q: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R, N): each example's mean over its questions; examples without any are left out."""
+    _, place_Q, count_N = np.unique(example_Q, return_inverse=True, return_counts=True)
+    return np.array([np.bincount(place_Q, row_Q) for row_Q in value_RQ]) / count_N
+
+
+def _latency(
+    compressor: PromptCompressorReinforce, examples: Sequence[Example], plan: Plan
+) -> Latency:
+    segmenter = compressor.segmenter(plan.options)
+    tokens = [segmenter.count_tokens(example.contexts) for example in examples]
+    rate = plan.rates[0]
+    return time_prompts(
+        lambda index: _deployed(compressor, [examples[index]], rate, plan, exact=plan.exact),
+        tokens,
+        TIMED_PROMPTS,
+    )
