@@ -4,14 +4,11 @@ A command that writes to a file takes the writer's lock, so it is refused while 
 store. On PostgreSQL it locks the tables instead: services go on reading, and wait to write.
 """
 
-import json
-import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -72,8 +69,8 @@ def writing(
     Args:
         place: The store.
         create: Make the store where there is none; a database is never made.
-        erase: What is deleted, now or earlier, leaves no bytes in the file or its log. Rewrites
-            the file, and so needs as much room again.
+        erase: What is deleted, now or earlier, leaves no bytes in the file or its log, or in a
+            database's tables. Rewrites them, and so needs as much room again.
 
     Raises:
         StoreLocked: a service or another command holds the store; the message says which. With
@@ -83,7 +80,7 @@ def writing(
     if isinstance(place, str):
         from cache.postgres.maintenance import writing_database
 
-        with writing_database(place) as connection:
+        with writing_database(place, erase=erase) as connection:
             yield connection
         return
     path = place.expanduser().absolute()
@@ -103,25 +100,6 @@ def writing(
             connection.commit()
             if erase:
                 _erase(connection, path)
-
-
-def log_command(path: Path, command: str, details: Mapping[str, Any]) -> None:
-    """Note beside the store what a command is about to commit: `<store>.log`, JSON lines.
-
-    A removal that cannot be noted must fail, so call it last within `writing`.
-
-    Raises:
-        StoreError: the log cannot be written.
-    """
-    path = path.expanduser().absolute()
-    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command, **details}
-    log = path.with_name(path.name + ".log")
-    with translated(log):
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @contextmanager

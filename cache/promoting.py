@@ -4,17 +4,18 @@ from pathlib import Path
 
 from sqlalchemy import delete, insert
 
+from cache.command_log import log_command
 from cache.entries import StoredEntry
 from cache.errors import StoreError
-from cache.maintenance import log_command, writing
+from cache.maintenance import writing
 from cache.models import alternates, completions
 from cache.record_rows import completion_row
 from cache.records import Record, records_of
 from cache.selection import find_key
 
 
-def promote_alternate(path: Path, key: str, digest: str) -> Record:
-    """Serve for `key` the alternate whose content digest is `digest`; logged beside the store.
+def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
+    """Serve for `key` the alternate whose content digest is `digest`; logged.
 
     Both may be the first hexadecimal digits, as long as they fit one only.
 
@@ -24,7 +25,7 @@ def promote_alternate(path: Path, key: str, digest: str) -> Record:
     Raises:
         StoreError: there is no such key, or no such alternate; the message lists those there are.
     """
-    with writing(path) as connection:
+    with writing(place) as connection:
         found = find_key(connection, key)
         record = records_of(connection, [found])[found]
         chosen = _pick(record, digest.lower())
@@ -41,7 +42,7 @@ def promote_alternate(path: Path, key: str, digest: str) -> Record:
         connection.execute(insert(alternates), completion_row(former))
         promoted = records_of(connection, [found])[found]
         log_command(
-            path,
+            place,
             "promote",
             {
                 "key": found.hex(),

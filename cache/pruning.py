@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Table, insert, select
 
+from cache.command_log import log_command
 from cache.errors import StoreError
 from cache.key_sets import add_keys, count_keys, make_key_set
-from cache.maintenance import Progress, log_command, no_progress, reading, writing
+from cache.maintenance import Progress, no_progress, reading, writing
 from cache.models import requests
 from cache.records import count_records
 from cache.removal import remove_records
@@ -25,32 +26,34 @@ class PruneReport:
     removed: int
 
 
-def preview_prune(path: Path, selection: Selection, keep_locks: Sequence[Path] = ()) -> PruneReport:
+def preview_prune(
+    place: Path | str, selection: Selection, keep_locks: Sequence[Path] = ()
+) -> PruneReport:
     """What `prune_store` would do; changes nothing, and works beside a service.
 
     Raises:
         StoreError: nothing was selected by anything, or the store cannot be read.
         LockFileError: a lock file cannot be read.
     """
-    with reading(path) as connection:
+    with reading(place) as connection:
         return _choose(connection, selection, keep_locks)[1]
 
 
 def prune_store(
-    path: Path,
+    place: Path | str,
     selection: Selection,
     keep_locks: Sequence[Path] = (),
     progress: Progress = no_progress,
 ) -> PruneReport:
     """Remove what `selection` picks, except what the lock files `keep_locks` need; logged.
 
-    The file keeps its size: the room is used for what is stored next.
+    A file keeps its size: the room is used for what is stored next.
 
     Raises:
         StoreError: nothing was selected by anything, or the store cannot be written.
         LockFileError: a lock file cannot be read; nothing was removed.
     """
-    with writing(path) as connection:
+    with writing(place) as connection:
         doomed, report = _choose(connection, selection, keep_locks)
         remove_records(connection, doomed, progress)
         details = {
@@ -59,7 +62,7 @@ def prune_store(
             "before": selection.before,
             "keep_locks": [str(lock) for lock in keep_locks],
         }
-        log_command(path, "prune", {**details, **asdict(report)})
+        log_command(place, "prune", {**details, **asdict(report)})
     return report
 
 
@@ -70,7 +73,7 @@ def _choose(
     if selection == EVERYTHING:
         raise StoreError(
             "expected what to prune (a teacher, an age, a text or keys); "
-            "to remove everything, delete the store's file"
+            "to remove everything, delete the store itself"
         )
     needed, doomed = make_key_set(connection), make_key_set(connection)
     for lock in keep_locks:

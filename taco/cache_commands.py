@@ -174,12 +174,12 @@ def prune(
     before = time.time() - _seconds(older_than) if older_than else None
     selection, locks = Selection(teacher, before=before), keep_lock or []
     if dry_run:
-        report = preview_prune(_file(store), selection, locks)
+        report = preview_prune(place_of(store), selection, locks)
         figures = {**asdict(report), "removed": "0 (a preview; --no-dry-run removes them)"}
         print_figures(shown_place(place_of(store)), {**figures, "would be removed": report.removed})
         return
     with progress_bar("pruning") as progress:
-        report = prune_store(_file(store), selection, locks, progress)
+        report = prune_store(place_of(store), selection, locks, progress)
     print_figures(shown_place(place_of(store)), asdict(report))
 
 
@@ -193,24 +193,31 @@ def promote(
     from cache.promoting import promote_alternate
     from taco.cache_tables import print_records
 
-    print_records("Promoted", [promote_alternate(_file(store), key, digest)])
+    print_records("Promoted", [promote_alternate(place_of(store), key, digest)])
 
 
 @cache_app.command()
 def forget(
-    text: Annotated[str | None, _TEXT] = None, key: KeysOption = None, store: StoreOption = None
+    text: Annotated[str | None, _TEXT] = None,
+    key: KeysOption = None,
+    run: Annotated[
+        str | None, typer.Option(help="All that this run was served; `taco cache runs` lists them")
+    ] = None,
+    store: StoreOption = None,
 ) -> None:
     """Remove all that was asked about a text (or these keys), and its bytes from the disk."""
-    from cache.forgetting import forget_keys, forget_text
+    from cache.forgetting import forget_keys, forget_run, forget_text
     from taco.cache_tables import print_figures, progress_bar
 
-    if (text is None) == (not key):
-        raise UserError("expected one of: a text, --key KEY (once or several times)")
+    if [text is not None, bool(key), run is not None].count(True) != 1:
+        raise UserError("expected one of: a text, --key KEY (once or several times), --run RUN")
     with progress_bar("forgetting") as progress:
-        if text is None:
-            report = forget_keys(_file(store), key or [], progress)
+        if text is not None:
+            report = forget_text(place_of(store), _text(text), progress)
+        elif run is not None:
+            report = forget_run(place_of(store), run, progress)
         else:
-            report = forget_text(_file(store), _text(text), progress)
+            report = forget_keys(place_of(store), key or [], progress)
     print_figures(
         shown_place(place_of(store)), {**asdict(report), "copies": _listed(report.copies)}
     )
@@ -225,8 +232,14 @@ def backup(
     from cache.backup import back_up_store
     from taco.cache_tables import print_figures, progress_bar
 
+    place = place_of(store)
+    if isinstance(place, str):
+        raise UserError(
+            f"{shown_place(place)}: expected a file; back a database up with its own pg_dump "
+            "(docs/postgresql.md), or export it"
+        )
     with progress_bar("copying, then verifying") as progress:
-        report = back_up_store(_file(store), target, progress)
+        report = back_up_store(place, target, progress)
     print_figures(str(target), asdict(report))
 
 
@@ -244,16 +257,6 @@ def migrate(store: StoreOption = None) -> None:
 def place_of(store: str | None) -> Path | str:
     """Where the store is: a file, or a database's URL."""
     return parse_place(store) if store else default_store_path()
-
-
-def _file(store: str | None) -> Path:
-    place = place_of(store)
-    if isinstance(place, str):
-        raise UserError(
-            f"this command works on files alone, not on {shown_place(place)}: "
-            "docs/postgresql.md says what to do there"
-        )
-    return place
 
 
 def _text(text: str) -> str:

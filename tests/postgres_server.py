@@ -35,9 +35,13 @@ class PostgresServer:
 
     def command(self, statement: str) -> None:
         """Run a statement on none of the tests' own databases."""
+        self.command_on(self.url("postgres"), statement)
+
+    def command_on(self, url: str, statement: str) -> None:
+        """Run a statement as the superuser on one database."""
         import psycopg
 
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
     @contextmanager

@@ -68,14 +68,40 @@ def store(place: Path | str) -> Iterator[CompletionStore]:
 
 
 @pytest.fixture
-def stocked(path: Path, teacher: TeacherIdentity, make_entry: Callable[..., NewEntry]) -> Path:
-    """A closed store of 300 completions, an alternate and a refusal; returns its path."""
-    with CompletionStore.open(path) as store:
-        store.register_teacher(teacher)
+def stock(
+    teacher: TeacherIdentity, make_entry: Callable[..., NewEntry]
+) -> Callable[[Path | str], None]:
+    """Fill a store with 300 completions, an alternate and a refusal."""
+
+    def fill(place: Path | str) -> None:
         pairs = [(str(number), f"Answer {number}.") for number in range(300)]
         pairs += [("7", "Seven."), ("refused", Refusal("content_filter", "No."))]
-        store.commit([make_entry(*pair, compressed_text=f"c {pair[0]}") for pair in pairs]).result()
+        entries = [make_entry(*pair, compressed_text=f"c {pair[0]}") for pair in pairs]
+        with CompletionStore.open(place) as store:
+            store.register_teacher(teacher)
+            store.commit(entries).result()
+
+    return fill
+
+
+@pytest.fixture
+def stocked(path: Path, stock: Callable[[Path | str], None]) -> Path:
+    """A closed store, filled by `stock`; returns its path."""
+    stock(path)
     return path
+
+
+@pytest.fixture
+def stocked_anywhere(
+    any_place: Path | str,
+    stock: Callable[[Path | str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path | str:
+    """The same on each database in turn; commands on a server are logged in the test's folder."""
+    monkeypatch.setenv("TACO_HOME", str(tmp_path / "home"))
+    stock(any_place)
+    return any_place
 
 
 @pytest.fixture

@@ -6,8 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from cache import CompletionStore, StoreFull, StoreLocked
-from cache.forgetting import forget_keys, forget_text
+from cache import CompletionStore, StoreError, StoreFull, StoreLocked, Use
+from cache.command_log import command_log
+from cache.forgetting import forget_keys, forget_run, forget_text
+from cache.ledger import read_run
+from cache.maintenance import reading
 from cache.verifying import verify_store
 
 SECRET = "Zorblax Quintavious met “Ünal” in Room 9\nand signed."
@@ -21,13 +24,12 @@ def _remove_carelessly(path, keys):
             shell.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in keys])
 
 
-def _log(path):
-    lines = path.with_name(path.name + ".log").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+def _log(place):
+    return [json.loads(line) for line in command_log(place).read_text().splitlines()]
 
 
-def _served(path, *keys):
-    with CompletionStore.open(path, read_only=True) as store:
+def _served(place, *keys):
+    with CompletionStore.open(place, read_only=True) as store:
         return {key: entry.answer for key, entry in store.lookup(keys).items()}
 
 
@@ -119,3 +121,82 @@ def test_nothing_is_forgotten_by_half_for_want_of_room(secretive, monkeypatch):
     with pytest.raises(StoreFull, match="MB free"):
         forget_text(secretive, SECRET)
     assert verify_store(secretive).rows == 604 + 4
+
+
+def test_a_text_and_a_key_are_forgotten_on_either_database(stocked_anywhere, make_entry, key_of):
+    """All else stays and verifies; the log says that something went, and not what."""
+    place = stocked_anywhere
+    with CompletionStore.open(place) as store:
+        store.commit([make_entry(f"Before. {SECRET} After."), make_entry(SECRET)]).result()
+    assert forget_text(place, "c 3").removed == 1
+    report = forget_text(place, SECRET)
+    assert (report.removed, report.within_longer_texts, report.copies) == (1, 1, ())
+    assert forget_keys(place, [key_of("7").hex()[:16]]).removed == 1
+    gone = [key_of(content) for content in ("3", "7", SECRET)]
+    assert _served(place, *gone, key_of("5")).keys() == {key_of("5")}
+    assert verify_store(place).bad == 0
+    entries = _log(place)
+    assert [(entry["command"], entry["removed"]) for entry in entries] == [("forget", 1)] * 3
+    assert all(set(entry) <= {"time", "command", "removed", "store"} for entry in entries)
+
+
+def test_what_a_run_was_served_is_forgotten(stocked_anywhere, key_of):
+    """Also what another run was served too, which is counted; the ledger and the uses stay."""
+    place = stocked_anywhere
+    with CompletionStore.open(place) as store:
+        store.record_uses(
+            {
+                Use("mine", 1, key_of("1"), "miss"): 1,
+                Use("mine", 2, key_of("1"), "hit"): 3,
+                Use("mine", 2, key_of("7"), "hit"): 1,
+                Use("mine", 2, b"?" * 32, "hit"): 1,  # Pruned since.
+                Use("other", 9, key_of("7"), "hit"): 1,
+                Use("other", 9, key_of("8"), "hit"): 1,
+            },
+            {},
+        )
+    report = forget_run(place, "mine")
+    assert (report.removed, report.used_by_other_runs) == (2, 1)
+    assert _served(place, *map(key_of, "178")).keys() == {key_of("8")}
+    assert verify_store(place).bad == 0
+    with CompletionStore.open(place, read_only=True) as store:
+        assert store.query(lambda connection: read_run(connection, "mine")).keys == 3
+    for name in ("Mine", ""):
+        with pytest.raises(StoreError, match=f"knows no run '{name}': `taco cache runs` lists"):
+            forget_run(place, name)
+
+
+def test_a_databases_tables_are_written_anew(postgres_url, stock, key_of, monkeypatch, tmp_path):
+    """A deleted row's bytes would stay in the old files until the server needs the room."""
+    monkeypatch.setenv("TACO_HOME", str(tmp_path / "home"))
+    stock(postgres_url)
+    before = _files_of(postgres_url)
+    forget_keys(postgres_url, [key_of("7").hex()])
+    assert not before & _files_of(postgres_url)
+    assert len(before) == 4
+
+
+def _files_of(url):
+    tables = ("requests", "completions", "alternates", "refusals")
+    with reading(url) as connection:
+        return {
+            connection.exec_driver_sql(f"SELECT pg_relation_filenode('{table}')").scalar_one()
+            for table in tables
+        }
+
+
+def test_tables_of_somebody_elses_are_named(
+    postgres_server, postgres_url, stock, key_of, monkeypatch, tmp_path
+):
+    """The rows are gone, and their bytes may not be: an error, with the owner's command."""
+    monkeypatch.setenv("TACO_HOME", str(tmp_path / "home"))
+    stock(postgres_url)
+    postgres_server.command("CREATE ROLE clerk LOGIN")
+    postgres_server.command_on(
+        postgres_url,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk",
+    )
+    clerk = f"{postgres_url}&user=clerk" if "?" in postgres_url else f"{postgres_url}?user=clerk"
+    with pytest.raises(StoreError, match=r"the entries are gone, but old .* VACUUM \(FULL\) req"):
+        forget_keys(clerk, [key_of("7").hex()])
+    assert _served(postgres_url, key_of("7")) == {}

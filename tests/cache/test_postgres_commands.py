@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cache import CompletionStore, Refusal, StoreError, shown_place
+from cache.command_log import command_log
 from cache.exporting import export_store
 from cache.importing import import_store
 from cache.merging import merge_stores
@@ -82,18 +83,32 @@ def test_a_database_that_is_not_migrated_is_refused(postgres_server, file_store,
                 command(url)
 
 
-def test_the_command_line_takes_a_url_and_hides_its_password(place, store, make_entry):
-    """`migrate`, `stats` and `find`; a command for files says so."""
+def test_the_command_line_takes_a_url_and_hides_its_password(
+    place, store, make_entry, monkeypatch, tmp_path
+):
+    """All commands but `backup`, which says what to do instead."""
+    monkeypatch.setenv("TACO_HOME", str(tmp_path))
     store.commit([make_entry("q", compressed_text="short")]).result()
     url = place.replace("postgres:@", "postgres:s3cret@")
     run = CliRunner().invoke
-    for command in (["migrate"], ["stats"], ["find", "short"], ["verify"]):
+    for command in (
+        ["migrate"],
+        ["stats"],
+        ["find", "short"],
+        ["verify"],
+        ["prune", "--teacher", "demo"],
+        ["forget", "short"],
+    ):
         result = run(app, ["cache", *command, "--store", url])
         assert result.exit_code == 0, result.output
         assert "s3cret" not in result.output
-    refused = run(app, ["cache", "promote", "ab", "cd", "--store", url])
-    assert "works on files alone" in str(refused.exception)
+    refused = run(app, ["cache", "backup", "new.sqlite", "--store", url])
+    assert "back a database up with its own pg_dump" in str(refused.exception)
     assert "s3cret" not in str(refused.exception)
+    logged = command_log(url).read_text()
+    assert '"command": "forget"' in logged
+    assert shown_place(url) in logged
+    assert "s3cret" not in logged
 
 
 def test_a_place_is_shown_without_its_password(tmp_path):

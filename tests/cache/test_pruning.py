@@ -2,10 +2,10 @@
 
 import json
 import os
-import sqlite3
 from contextlib import closing
 
 import pytest
+from sqlalchemy import update
 
 from cache import (
     CompletionStore,
@@ -13,24 +13,21 @@ from cache import (
     StoreError,
     StoreLocked,
 )
+from cache.command_log import command_log
+from cache.maintenance import writing
+from cache.models import requests
 from cache.pruning import PruneReport, preview_prune, prune_store
 from cache.run_locks import needed_keys
 from cache.selection import Selection
 from cache.verifying import verify_store
 
 
-def _execute(path, statement, *values):
-    with closing(sqlite3.connect(path)) as shell, shell:
-        shell.execute(statement, values)
+def _log(place):
+    return [json.loads(line) for line in command_log(place).read_text().splitlines()]
 
 
-def _log(path):
-    lines = path.with_name(path.name + ".log").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def _served(path, *keys):
-    with CompletionStore.open(path, read_only=True) as store:
+def _served(place, *keys):
+    with CompletionStore.open(place, read_only=True) as store:
         return {key: entry.answer for key, entry in store.lookup(keys).items()}
 
 
@@ -52,18 +49,18 @@ def lock(tmp_path, key_of):
     return path
 
 
-def test_pruning_keeps_what_a_lock_needs(stocked, lock, key_of):
+def test_pruning_keeps_what_a_lock_needs(stocked_anywhere, lock, key_of):
     """All but the three entries of the run go, with their alternates; it is logged."""
     expected = PruneReport(selected=301, kept_for_locks=3, removed=298)
-    assert preview_prune(stocked, Selection(teacher="demo"), [lock]) == expected
-    assert prune_store(stocked, Selection(teacher="demo"), [lock]) == expected
-    kept = _served(stocked, *map(key_of, ("1", "2", "refused", "3", "7")))
+    assert preview_prune(stocked_anywhere, Selection(teacher="demo"), [lock]) == expected
+    assert prune_store(stocked_anywhere, Selection(teacher="demo"), [lock]) == expected
+    kept = _served(stocked_anywhere, *map(key_of, ("1", "2", "refused", "3", "7")))
     assert set(kept) == {key_of("1"), key_of("2"), key_of("refused")}
-    with CompletionStore.open(stocked, read_only=True) as store:
+    with CompletionStore.open(stocked_anywhere, read_only=True) as store:
         stats = store.stats()
     assert (stats.requests, stats.completions, stats.alternates, stats.refusals) == (3, 2, 0, 1)
-    assert verify_store(stocked).bad == 0
-    [entry] = _log(stocked)
+    assert verify_store(stocked_anywhere).bad == 0
+    [entry] = _log(stocked_anywhere)
     assert (entry["command"], entry["teacher"], entry["removed"]) == ("prune", "demo", 298)
     assert entry["keep_locks"] == [str(lock)]
 
@@ -96,17 +93,19 @@ def test_a_preview_changes_nothing(stocked):
     assert not stocked.with_name(stocked.name + ".log").exists()
 
 
-def test_pruning_by_age(stocked, key_of):
+def test_pruning_by_age(stocked_anywhere, key_of):
     """Only what was first asked before the given time goes."""
-    _execute(stocked, "UPDATE requests SET created_at = 1000.0 WHERE key = ?", key_of("5"))
-    assert prune_store(stocked, Selection(before=2000.0)).removed == 1
-    assert _served(stocked, key_of("5"), key_of("6")).keys() == {key_of("6")}
+    with writing(stocked_anywhere) as connection:
+        old = update(requests).where(requests.c.key == key_of("5"))
+        connection.execute(old.values(created_at=1000.0))
+    assert prune_store(stocked_anywhere, Selection(before=2000.0)).removed == 1
+    assert _served(stocked_anywhere, key_of("5"), key_of("6")).keys() == {key_of("6")}
 
 
-def test_pruning_needs_a_choice(stocked):
+def test_pruning_needs_a_choice(stocked_anywhere):
     """Nothing given is not everything."""
     with pytest.raises(StoreError, match="expected what to prune"):
-        prune_store(stocked, Selection())
+        prune_store(stocked_anywhere, Selection())
 
 
 @pytest.mark.parametrize(
