@@ -146,7 +146,7 @@ class Logging(_Section):
     """What is written how often, in optimiser steps."""
 
     log_dir: str = "logs_new"
-    """Relative to the run's folder."""
+    """Relative to the run's folder; elsewhere, one run's alone."""
     log_interval: Positive = 5
     """Between rows of the reward CSV and lines on the console."""
     save_interval: Positive = 100

@@ -10,7 +10,8 @@ TrainerError
 │   ├── TeacherSpent         the budget or the account of the teacher has nothing left
 │   └── TooManyFailures      a step lost more rollouts than `teacher.max_failed_share` allows
 ├── CheckpointError      nothing to resume from, or what is there belongs to another run
-└── ReplayError          the run departs from its lock file
+├── ReplayError          the run departs from its lock file
+└── WriteError           a file of the run cannot be written: a full disk, a read-only folder
 """
 
 from collections.abc import Sequence
@@ -71,6 +72,10 @@ class CheckpointError(TrainerError):
 
 class ReplayError(TrainerError):
     """The run departs from its lock file; the message names the first divergence."""
+
+
+class WriteError(TrainerError):
+    """A file of the run cannot be written; what was saved before is still there."""
 
 
 def _count(number: int, noun: str) -> str:

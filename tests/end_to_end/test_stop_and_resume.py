@@ -22,9 +22,11 @@ from tests.tiny_runs import phases, rows_of, write_meetings
 from trainer.config import Config
 from trainer.errors import (
     CheckpointError,
+    ModelError,
     ReplayError,
     TeacherUnreachable,
     TooManyFailures,
+    WriteError,
 )
 from trainer.learning.checkpoint import load_latest
 from trainer.learning.launch import Result, resume, train_new
@@ -139,6 +141,30 @@ def test_a_stop_before_validation_leaves_it_to_the_resume(config, teacher_url, f
     result = resume(runs / "trial", teacher_url=teacher_url, report=Announced())
     assert phases(rows_of(runs / "trial/logs/rewards_logs_updated.csv"))[len(rows)] == ("ValR", 6)
     _assert_same(result, finished)
+
+
+def test_a_full_disk_stops_the_run(config, teacher_url, finished, runs):
+    """At the checkpoint that has no room; with some, the run goes on from the one before."""
+    unfinished = runs / "trial/checkpoints/step-00000006.unfinished"
+    report = Announced("step 4/8", lambda: unfinished.symlink_to("/dev/full"))
+    with pytest.raises(WriteError, match="No space left on device"):
+        train_new(config, "trial", teacher_url=teacher_url, runs=runs, report=report)
+    assert _checkpoints(runs / "trial") == ["step-00000003.pt"]
+    _assert_same(resume(runs / "trial", teacher_url=teacher_url, report=Announced()), finished)
+
+
+def test_a_compressor_that_cannot_be_saved_is_not_lost(config, teacher_url, finished, runs):
+    """Its last steps are in a checkpoint; the resume has nothing to do but to save it."""
+    in_the_way = runs / "trial/model"
+    report = Announced("step 8/8", lambda: in_the_way.write_text("a file"))
+    with pytest.raises(ModelError, match="Could not save the compressor"):
+        train_new(config, "trial", teacher_url=teacher_url, runs=runs, report=report)
+    assert _checkpoints(runs / "trial")[-1] == "step-00000008.pt"
+    assert report.lines[-1].startswith("saved; go on with")
+    in_the_way.unlink()
+    resumed = Announced()
+    _assert_same(resume(runs / "trial", teacher_url=teacher_url, report=resumed), finished)
+    assert not any("step" in line for line in resumed.lines)
 
 
 def test_a_finished_run_resumes_to_itself(config, teacher_url, finished, runs):

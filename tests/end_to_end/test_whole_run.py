@@ -16,6 +16,7 @@ from trainer.errors import (
     ModelError,
     TeacherRejected,
     TeacherUnreachable,
+    WriteError,
 )
 from trainer.learning.launch import Result, train_new
 from trainer.learning.lockfile import Lock
@@ -242,6 +243,8 @@ def test_a_step_in_which_nothing_can_be_learnt_moves_nothing(train, base):
         ({"policy": {"length_tokenizer": "/nowhere.json"}}, ModelError, "length_tokenizer"),
         ({"task": {"sampling": {"n": 2}}}, ConfigError, "n: expected 1"),
         ({"model": {"trained_model_output_dir_hf": "xlm-roberta-large"}}, ModelError, "names xlm"),
+        ({"model": {"trained_model_output_dir_hf": __file__}}, ModelError, "no folder that can be"),
+        ({"logging": {"log_dir": __file__}}, WriteError, "could not be written"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_at_the_start(train, tmp_path, sections, error, said):
@@ -290,6 +293,22 @@ def test_a_folder_that_cannot_be_made_is_said(config, teacher_url, tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(CheckpointError, match="expected a folder that can be made"):
         train_new(config, "trial", teacher_url=teacher_url, runs=tmp_path / "runs")
+
+
+def test_logs_elsewhere_are_one_runs_alone(train, tmp_path):
+    """A resume would cut back another run's; the second run is refused, and leaves no folder."""
+    logging = {"log_dir": str(tmp_path / "logs"), "save_interval": 1}
+    train(logging=logging, hyperparams={"epochs": 1})
+    assert rows_of(tmp_path / "logs/reinforce_logs_updated.csv")[4][:3] == ["Train", "1", "4"]
+    with pytest.raises(CheckpointError, match=r"another run's; choose another logging\.log_dir"):
+        train(logging=logging)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial"]
+
+
+def test_a_context_filter_without_contexts_is_a_warning(train, caplog):
+    """As in the stock package, it does nothing to a single string."""
+    train(hyperparams={"use_context_level_filter": True, "epochs": 1})
+    assert "14 of 14 records have one context, of which nothing can be dropped" in caplog.text
 
 
 def test_examples_without_any_word_do_not_end_the_run(train, tmp_path):

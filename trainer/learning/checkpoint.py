@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from trainer.errors import CheckpointError
+from trainer.learning.writing import written
 
 KEPT = 2
 
@@ -26,7 +27,7 @@ class Progress:
     validated_step: int
     """The last of them that was followed by a validation."""
     log_bytes: Mapping[str, int]
-    """Length of every log file, by its path relative to the run's folder."""
+    """Length of every log file, by its path relative to the run's folder, if it is in there."""
     teacher_calls: int
     """(text, question) pairs asked for so far, validation not counted."""
 
@@ -38,17 +39,16 @@ def save_checkpoint(folder: Path, progress: Progress, tensors: Mapping[str, Any]
         folder: the run's folder of checkpoints.
         progress: where the run stands.
         tensors: state dicts by name (model, optimizer, scheduler).
+
+    Raises:
+        WriteError: there is no room, or the folder is read-only; older checkpoints stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{progress.step:08d}.pt"
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        torch.save({"progress": asdict(progress), "tensors": dict(tensors)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    for old in _checkpoints(folder)[:-KEPT]:
-        old.unlink()
+    with written(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write({"progress": asdict(progress), "tensors": dict(tensors)}, path)
+        for old in _checkpoints(folder)[:-KEPT]:
+            old.unlink()
     return path
 
 
@@ -77,7 +77,11 @@ def load_latest(folder: Path, device: torch.device) -> tuple[Progress, Mapping[s
 def measure_logs(run_folder: Path, files: Sequence[Path]) -> Mapping[str, int]:
     """How long each log file is now, in bytes; a run without a lock has no such file."""
     return {
-        str(file.relative_to(run_folder)): file.stat().st_size for file in files if file.exists()
+        str(file.relative_to(run_folder) if file.is_relative_to(run_folder) else file): (
+            file.stat().st_size
+        )
+        for file in files
+        if file.exists()
     }
 
 
@@ -97,6 +101,20 @@ def cut_back_logs(run_folder: Path, log_bytes: Mapping[str, int]) -> None:
             )
         if path.exists():
             os.truncate(path, size)
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)  # Its room may be what is missing.
+        # Torch hides why a write failed behind "unexpected pos 100224 vs 100176".
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+    unfinished.replace(path)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -23,7 +23,8 @@ from trainer.learning.run_folder import (
     saved_weights_digest,
 )
 from trainer.learning.setup import make_accelerator, prepare_run
-from trainer.learning.train import train
+from trainer.learning.train import saved_on_failure, train
+from trainer.learning.writing import written
 from trainer.policy.saving import deployable_path
 from trainer.rollouts.connection import connect
 
@@ -130,7 +131,8 @@ def _finish(run: Run, report: Report) -> Result:
     wanted = run.folder / run.config.model.trained_model_output_dir_hf
     model_path = deployable_path(wanted, run.compressor.family)
     if run.accelerator.is_main_process:
-        run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
+        with saved_on_failure(run, report):  # Nothing since the last checkpoint is lost with it.
+            run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
     run.accelerator.wait_for_everyone()
     root = run.lock.finish() if run.lock else None
     result = Result(
@@ -149,7 +151,8 @@ def _finish(run: Run, report: Report) -> Result:
 
 def _announce(run: Run, result: Result, report: Report) -> None:
     text = json.dumps(asdict(result), indent=2)
-    (run.folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    with written(run.folder / RESULT):
+        (run.folder / RESULT).write_text(text + "\n", encoding="utf-8")
     report(f"trained compressor: {result.model_path}")
     if result.lock:
         report(f"lock: {result.lock} (root {result.lock_root})")

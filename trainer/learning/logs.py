@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer.learning.writing import written
 from trainer.types import Rollout
 
 LOSS_HEADER = ("Train/Val", "Epoch", "Step", "Policy Loss", "LR")
@@ -19,20 +20,27 @@ REWARD_HEADER = ("Train/Val", "Epoch", "Step", "Rewards", "Comp Ratio")
 
 
 class AppendedFile:
-    """A text file that only grows, but for `cut_back`."""
+    """A text file that only grows, but for `cut_back`.
+
+    Raises:
+        WriteError: it cannot be written, whichever method finds out.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("a", encoding="utf-8", newline="")
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", newline="")
 
     def write_line(self, line: str) -> None:
         """Add one line; the newline is added here."""
-        self._file.write(line + "\n")
+        with written(self.path):
+            self._file.write(line + "\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        self._file.flush()
+        with written(self.path):
+            self._file.flush()
 
     def size(self) -> int:
         """Bytes written so far."""
@@ -41,7 +49,8 @@ class AppendedFile:
 
     def close(self) -> None:
         """Write the rest and give the file back."""
-        self._file.close()
+        with written(self.path):
+            self._file.close()
 
 
 class CsvLog:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainer.errors import CheckpointError, ModelError
+from trainer.learning.writing import written
 
 RUNS = Path("runs")
 DESCRIPTION = "run.json"
@@ -92,7 +93,8 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
     """Write `run.json`, for people and for a resume."""
     text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    with written(folder / DESCRIPTION):
+        (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trainer.errors import CheckpointError, ReplayError
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
 from trainer.learning.lockfile import Lock, LockWriter
-from trainer.learning.logs import RunLogs
+from trainer.learning.logs import RunLogs, log_files
 from trainer.learning.replay import start_replay
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
@@ -30,7 +31,7 @@ from trainer.learning.run_folder import (
     write_description,
 )
 from trainer.policy.contexts import ContextFilter, Target
-from trainer.policy.saving import deployable_path
+from trainer.policy.saving import deployable_path, require_place
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
@@ -77,6 +78,8 @@ def prepare_run(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     train_examples, val_examples = _load_data(config)
+    if config.hyperparams.use_context_level_filter:
+        _warn_of_single_contexts([*train_examples, *val_examples])
     compressor = load_compressor(config, accelerator.device)
     optimizer = torch.optim.AdamW(
         compressor.model.parameters(),
@@ -101,8 +104,10 @@ def prepare_run(
     if resume:
         _check_same_teacher(folder / LOCK, teacher)
         check_same_inputs(description, read_description(folder), folder, CheckpointError)
-    # Refuses a name that the stock package would misread now, not when all is trained.
-    deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
+    # Refuses a bad place, or a name that the stock package would misread, before all is trained.
+    require_place(
+        deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
+    )
     model, prepared_optimizer = accelerator.prepare(compressor.model, optimizer)
     run = Run(
         folder=folder,
@@ -136,8 +141,10 @@ def prepare_run(
         _restore(run)
     if accelerator.is_main_process:
         if not resume:
-            write_description(folder, description)
+            _require_no_logs(folder, config.logging.log_dir)
         run.logs = RunLogs(folder / config.logging.log_dir)
+        if not resume:
+            write_description(folder, description)
         if teacher.is_ours and (not resume or (folder / LOCK).exists()):
             run.lock = LockWriter(folder / LOCK, read_description(folder))
     return run
@@ -188,6 +195,25 @@ def context_filter(config: Config) -> ContextFilter | None:
         rate=hyperparams.context_level_compression_rate,
         target_token=hyperparams.context_level_target_token,
     )
+
+
+def _warn_of_single_contexts(examples: Sequence[Example]) -> None:
+    if single := sum(len(example.contexts) == 1 for example in examples):
+        _log.warning(
+            "hyperparams.use_context_level_filter is true, and %d of %d records have one context, "
+            "of which nothing can be dropped; give `original_prompt` as a list of contexts",
+            single,
+            len(examples),
+        )
+
+
+def _require_no_logs(folder: Path, log_dir: str) -> None:
+    """A folder outside of the run's own may be another run's, which a resume would cut back."""
+    if taken := [file for file in log_files(folder, log_dir, folder / LOCK) if file.exists()]:
+        raise CheckpointError(
+            f"{taken[0]}: expected a folder without logs, and these are another run's; choose "
+            "another logging.log_dir, or one relative to the run's folder"
+        )
 
 
 def _check_same_teacher(lock: Path, teacher: TeacherClient) -> None:

@@ -30,6 +30,20 @@ def deployable_path(folder: Path, family: str) -> Path:
     return folder if family in str(folder) else folder / family
 
 
+def require_place(target: Path) -> None:
+    """Finds out before a long training whether its compressor will have a place.
+
+    Raises:
+        ModelError: The folder can be made by nobody, or not written to.
+    """
+    nearest = next(place for place in (target, *target.absolute().parents) if place.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise ModelError(
+            f"Expected to save the compressor to {str(target)!r}, and {str(nearest)!r} is no "
+            "folder that can be written to. Choose another `model.trained_model_output_dir_hf`."
+        )
+
+
 def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Writes weights, configuration and tokenizer, with one embedding per token of the tokenizer.
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, WriteError
 from trainer.learning.checkpoint import (
     Progress,
     cut_back_logs,
@@ -57,6 +57,15 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path):
     assert load_latest(tmp_path, CPU)[1]["model"]["w"] == 0.0
 
 
+def test_a_full_disk_costs_the_new_one(tmp_path):
+    """With the reason; what was written of it makes room again."""
+    _save(tmp_path, 1)
+    (tmp_path / "step-00000002.unfinished").symlink_to("/dev/full")
+    with pytest.raises(WriteError, match=r"step-00000002\.pt: .*No space left on device"):
+        _save(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
 def test_none_is_a_clear_message(tmp_path):
     """Also where the folder is missing."""
     with pytest.raises(CheckpointError, match="expected a checkpoint to resume from"):
@@ -89,6 +98,17 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
     cut_back_logs(tmp_path, remembered)
     assert log.read_text() == "é, 1\n"
     assert not lock.exists()
+
+
+def test_logs_may_lie_outside_of_the_runs_folder(tmp_path):
+    """Where `logging.log_dir` is an absolute path."""
+    log = tmp_path / "elsewhere/a.csv"
+    log.parent.mkdir()
+    log.write_text("1\n")
+    remembered = measure_logs(tmp_path / "run", [log])
+    log.write_text("1\n2\n")
+    cut_back_logs(tmp_path / "run", remembered)
+    assert log.read_text() == "1\n"
 
 
 def test_a_log_that_lost_something_is_refused(tmp_path):

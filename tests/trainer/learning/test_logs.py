@@ -1,10 +1,12 @@
 """What a run writes as it goes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.tiny_runs import rows_of
+from trainer.errors import WriteError
 from trainer.learning.logs import AppendedFile, CsvLog, RunLogs, log_files
 
 
@@ -39,6 +41,15 @@ def test_a_log_that_is_opened_again_goes_on(tmp_path):
         log.write(row)
         log.close()
     assert (tmp_path / "log.csv").read_text() == 'x,y\n1,2\n3,"a, b"\n'
+
+
+def test_a_full_disk_is_one_sentence():
+    """With the file, the reason and what to do, whichever call meets it."""
+    file = AppendedFile(Path("/dev/full"))
+    file.write_line("buffered")
+    for call in (file.flush, file.close):
+        with pytest.raises(WriteError, match=r"/dev/full: .*No space left.*make room.*--resume"):
+            call()
 
 
 def test_metrics_and_rollouts_are_json_lines(tmp_path, logs, make_rollout):
