@@ -6,8 +6,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers/.installed
+PEERS_BIN := .venv-peers/bin
 
-.PHONY: demo test install lint types contracts tests bench-learning bench-replay bench-scale clean
+.PHONY: demo test install lint types contracts tests bench-learning bench-replay bench-cache bench-scale soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -39,8 +41,21 @@ bench-learning: $(INSTALLED)
 bench-replay: $(INSTALLED)
 	$(BIN)/python -m benchmarks.replay
 
+bench-cache: $(PEERS)
+	$(PEERS_BIN)/python -m benchmarks.cache_speed
+
+# An environment of its own: what is compared with must not change what is tested.
+$(PEERS): $(INSTALLED) requirements/benchmark-peers.txt
+	$(BIN)/python -m venv .venv-peers
+	$(PEERS_BIN)/python -m pip install --quiet --editable . \
+		--requirement requirements/benchmark-peers.txt
+	@touch $@
+
 bench-scale: $(INSTALLED)
 	$(BIN)/python -m benchmarks.scale
 
+soak: $(INSTALLED)
+	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-peers runs

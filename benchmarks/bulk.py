@@ -28,7 +28,6 @@ TEACHER = TeacherIdentity.from_definition("bulk", "builtin", {"rules": 1})
 _ENDINGS = ("da", "lor", "m", "n", "ra", "s", "t", "vin")
 _WORDS = tuple(map("".join, itertools.product("bdfgklmn", "aeio", _ENDINGS)))  # 256: one a byte.
 _TEXT, _ANSWER = "@text@", "@answer@"
-_QUESTION = "Who leads it, and when will the work be finished?"
 _ANSWER_WORDS = 8
 _PROVENANCE = {"model": "pinned-2024-07-18", "service": "0.1.0"}
 _CHUNK = 50_000
@@ -46,6 +45,17 @@ def key(number: int) -> bytes:
     return hashlib.sha256(_document(_texts(number)[0]).encode()).digest()
 
 
+def prompt(number: int) -> str:
+    """What the teacher is asked in row `number`."""
+    return _prompt(_texts(number)[0])
+
+
+def answer_fields(number: int) -> dict[str, Any]:
+    """What the teacher answered, as a dictionary."""
+    completion = _completion(number, _texts(number)[1])
+    return {"text": completion.text, "finish_reason": "stop", "usage": completion.usage}
+
+
 def build(path: Path, rows: int) -> None:
     """Make a store at `path` with rows 0 to `rows` - 1, in the order of their numbers."""
     with CompletionStore.open(path) as store:
@@ -57,9 +67,24 @@ def build(path: Path, rows: int) -> None:
         connection.execute(f"PRAGMA cache_size = -{3 << 20}")  # KiB: the indexes of 10 million.
         for numbers in _chunks(rows):
             connection.execute("BEGIN")
-            connection.executemany(INSERT_REQUEST, map(_request_row, numbers))
-            connection.executemany(INSERT_COMPLETION, map(_completion_row, numbers))
+            connection.executemany(INSERT_REQUEST, map(request_row, numbers))
+            connection.executemany(INSERT_COMPLETION, map(completion_row, numbers))
             connection.execute("COMMIT")
+
+
+def request_row(number: int) -> Row:
+    """Row `number` of the table `requests`."""
+    text, _ = _texts(number)
+    document = _document(text)
+    key = hashlib.sha256(document.encode()).digest()
+    return key, 1, document, text, hashlib.sha256(text.encode()).digest(), number
+
+
+def completion_row(number: int) -> Row:
+    """Row `number` of the table `completions`."""
+    _, answer = _texts(number)
+    digest = hashlib.sha256(_SEEN.replace(_ANSWER, answer).encode()).digest()
+    return key(number), answer, "stop", _USAGES[number % 50], None, _MADE, 12.5, digest, number
 
 
 def _chunks(rows: int) -> Iterator[range]:
@@ -73,10 +98,14 @@ def _texts(number: int) -> tuple[str, str]:
     return " ".join([str(number), *words[_ANSWER_WORDS:]]), " ".join(words[:_ANSWER_WORDS])
 
 
+def _prompt(text: str) -> str:
+    return f"{text}\n\nQuestion: Who leads it, and when will the work be finished?"
+
+
 def _request(text: str) -> dict[str, Any]:
     return {
         "model": "pinned-2024-07-18",
-        "messages": [{"role": "user", "content": f"{text}\n\nQuestion: {_QUESTION}"}],
+        "messages": [{"role": "user", "content": _prompt(text)}],
         "temperature": 0,
         "max_tokens": 100,
     }
@@ -98,16 +127,3 @@ _MADE = canonical_json(_PROVENANCE).decode()
 
 def _document(text: str) -> str:
     return _DOCUMENT.replace(_TEXT, text)
-
-
-def _request_row(number: int) -> Row:
-    text, _ = _texts(number)
-    document = _document(text)
-    key = hashlib.sha256(document.encode()).digest()
-    return key, 1, document, text, hashlib.sha256(text.encode()).digest(), number
-
-
-def _completion_row(number: int) -> Row:
-    _, answer = _texts(number)
-    digest = hashlib.sha256(_SEEN.replace(_ANSWER, answer).encode()).digest()
-    return key(number), answer, "stop", _USAGES[number % 50], None, _MADE, 12.5, digest, number

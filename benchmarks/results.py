@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ _PACKAGES = (
     "fastapi",
     "uvicorn",
     "SQLAlchemy",
+    "diskcache",
+    "langchain-community",
 )
 
 
@@ -52,8 +54,15 @@ def _circumstances() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": dict(filter(all, map(_versioned, _PACKAGES))),
     }
+
+
+def _versioned(package: str) -> tuple[str, str | None]:
+    try:
+        return package, version(package)
+    except PackageNotFoundError:  # An environment that needs only a part of them.
+        return package, None
 
 
 def _commit() -> str:

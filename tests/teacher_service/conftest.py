@@ -1,9 +1,10 @@
 """A real service on loopback, and a scripted upstream for it."""
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,6 +90,29 @@ def service(start) -> Service:
     return start()
 
 
+async def ask_all_at_once(
+    urls: Sequence[str], clients: int, release: Callable[[], None]
+) -> list[httpx2.Response]:
+    """Ask the same of these services in turn, and `release` the backend once all have arrived."""
+    body = {"model": "builtin", "messages": [{"role": "user", "content": "one"}]}
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(timeout=120, limits=limits) as http:
+        asking = [
+            asyncio.create_task(
+                http.post(f"{urls[number % len(urls)]}/v1/chat/completions", json=body)
+            )
+            for number in range(clients)
+        ]
+        arrived = 0
+        while arrived < clients:
+            await asyncio.sleep(0.1)
+            replies = [await http.get(f"{url}/v1/cache/stats") for url in urls]
+            arrived = sum(reply.json()["since_start"]["requests"] for reply in replies)
+        assert not any(ask.done() for ask in asking)
+        release()
+        return await asyncio.gather(*asking)
+
+
 class Upstream:
     """An OpenAI-like server that does what its script says, then answers plainly.
 
@@ -126,6 +150,17 @@ class Upstream:
         """A step: OpenAI's error body."""
         error = {"message": f"said {status}", "type": "t", "param": None, "code": code}
         return status, headers or {}, json.dumps({"error": error})
+
+    def hold(self) -> Callable[[], None]:
+        """Let the next request wait until the function that is returned is called."""
+        released = threading.Event()
+
+        def step():
+            assert released.wait(120)
+            return self.chat()
+
+        self.script = [step]
+        return released.set
 
     def next_step(self, body: dict[str, Any], authorization: str | None):
         with self._lock:
@@ -188,3 +223,13 @@ def start_hosted(start, upstream, monkeypatch):
         return start(backend="openai", mode=mode, served_models=["builtin"], openai=section)
 
     return start_it
+
+
+@pytest.fixture
+def ask_a_thousand_times(upstream):
+    """One request, asked by 1,000 clients of these services while the upstream is held."""
+
+    def ask(*urls: str) -> list[httpx2.Response]:
+        return asyncio.run(ask_all_at_once(urls, 1000, upstream.hold()))
+
+    return ask

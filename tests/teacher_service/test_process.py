@@ -1,6 +1,12 @@
-"""The service as a process of its own."""
+"""The service as a process of its own.
 
+It is killed ten times here; `make soak` does the same two hundred times (TACO_SOAK_KILLS).
+"""
+
+import itertools
 import json
+import os
+import random
 import signal
 import socket
 import stat
@@ -8,6 +14,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -15,6 +22,9 @@ import pytest
 import yaml
 
 from cache import CompletionStore
+from cache.verifying import verify_store
+
+KILLS = int(os.environ.get("TACO_SOAK_KILLS", "10"))
 
 
 @pytest.fixture
@@ -66,19 +76,38 @@ def test_ctrl_c_lets_what_is_under_way_arrive(spawn, store_path):
     assert _stored(store_path) == 1
 
 
-def test_a_kill_loses_no_answer_that_a_client_received(spawn, store_path):
-    """Answers are released after their commit."""
-    process = spawn()
+@pytest.fixture(scope="module")
+def killed_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stores lie that one service after another is killed over."""
+    return tmp_path_factory.mktemp("killed")
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_kill_loses_no_answer_that_a_client_received(spawn, killed_stores, seed):
+    """Whatever the moment: answers leave after their commit, and nothing is half written.
+
+    Ten kills in a row hit the same store, so that the next service starts on what the last left.
+    """
+    path = killed_stores / f"{seed // 10}.sqlite"
+    process = spawn(store=str(path))
     url = _url(process)
-    with httpx2.Client() as http, ThreadPoolExecutor(8) as pool:
-        asks = [pool.submit(_chat, url, f"question {index}", http) for index in range(2000)]
-        while sum(ask.done() for ask in asks) < 100:
-            time.sleep(0.01)
+    received: dict[str, str] = {}
+    with ThreadPoolExecutor(4) as pool:
+        clients = [
+            pool.submit(_ask_until_it_dies, url, f"{seed} {client}", received)
+            for client in range(4)
+        ]
+        while not received:
+            time.sleep(0.002)
+        time.sleep(random.Random(seed).uniform(0, 0.5))
         process.kill()
-        received = sum(ask.exception() is None for ask in asks)
+        for client in clients:
+            client.result()
     process.wait(20)
-    assert 100 <= received < 2000
-    assert _stored(store_path) >= received
+    with CompletionStore.open(path) as store:
+        stored = store.lookup([bytes.fromhex(key) for key in received])
+    assert {key.hex(): entry.answer.text for key, entry in stored.items()} == received
+    assert verify_store(path).named == ()
 
 
 def test_a_taken_port_is_one_clear_sentence(spawn):
@@ -142,6 +171,17 @@ def _url(process: subprocess.Popen) -> str:
 def _chat(url: str, content: str, http=httpx2) -> httpx2.Response:
     body = {"model": "builtin", "messages": [{"role": "user", "content": content}]}
     return http.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+
+
+def _ask_until_it_dies(url: str, name: str, received: dict[str, str]) -> None:
+    """Ask for ever new answers, and note those that came whole."""
+    with httpx2.Client(timeout=60) as http, suppress(httpx2.TransportError):
+        for number in itertools.count():
+            items = [{"text": f"Answer: {name} {number} {place}."} for place in range(4)]
+            body = {"model": "builtin", "prompt_template": "{transcript}", "items": items}
+            reply = http.post(f"{url}/v1/teacher/completions", json=body)
+            assert reply.status_code == 200
+            received |= {item["key"]: item["text"] for item in reply.json()["data"]}
 
 
 def _stored(store_path: Path) -> int:

@@ -80,16 +80,25 @@ def _theirs(store: CompletionStore) -> NewEntry:
     return NewEntry(asked.fingerprint, identity.digest, None, Completion("Theirs.", "stop"))
 
 
-def test_many_identical_requests_at_two_services_are_one_call(start_replica, postgres_url):
-    """All get the one answer, and no lease is left behind."""
-    replicas = [start_replica(builtin={"latency_ms": 800}) for _ in range(2)]
-    with ThreadPoolExecutor(240) as pool:
-        replies = list(pool.map(lambda number: replicas[number % 2].chat("one"), range(240)))
+def test_a_thousand_identical_requests_at_two_services_are_one_call(
+    start_replica, upstream, ask_a_thousand_times, postgres_url, monkeypatch
+):
+    """The upstream answers when all have come; all get its answer, and no lease is left behind."""
+    monkeypatch.setenv("TEST_UPSTREAM_KEY", "sk-secret")
+    hosted = {"base_url": upstream.url, "model": upstream.MODEL, "api_key_env": "TEST_UPSTREAM_KEY"}
+    replicas = [
+        start_replica(
+            backend="openai", served_models=["builtin"], openai={"provider": "test", **hosted}
+        )
+        for _ in range(2)
+    ]
+    replies = ask_a_thousand_times(*(str(replica.http.base_url) for replica in replicas))
     assert {reply.status_code for reply in replies} == {200}
-    assert len({reply.json()["choices"][0]["message"]["content"] for reply in replies}) == 1
+    assert {reply.json()["choices"][0]["message"]["content"] for reply in replies} == {"Anna."}
+    assert len(upstream.requests) == 1
     counts = [replica.since_start() for replica in replicas]
     assert sum(count["backend_calls"] for count in counts) == 1
-    assert sum(count["hits"] + count["collapsed"] for count in counts) == 239
+    assert sum(count["hits"] + count["collapsed"] for count in counts) == 999
     assert sum(count["misses"] for count in counts) == 1
     time.sleep(0.1)
     with psycopg.connect(postgres_url) as connection:

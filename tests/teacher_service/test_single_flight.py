@@ -22,19 +22,20 @@ def store(store_path):
         yield store
 
 
-def test_many_identical_requests_are_one_call(start):
-    """All others wait for it, or find it stored."""
-    service = start(builtin={"latency_ms": 300})
-    with ThreadPoolExecutor(200) as pool:
-        replies = list(pool.map(lambda _: service.chat("one"), range(200)))
+def test_a_thousand_identical_requests_are_one_call(start_hosted, upstream, ask_a_thousand_times):
+    """The upstream answers when all have come; one was the miss, all others waited for it."""
+    service = start_hosted()
+    replies = ask_a_thousand_times(service.url)
     assert {reply.status_code for reply in replies} == {200}
     assert all(reply.json() == replies[0].json() for reply in replies)
+    assert len(upstream.requests) == 1
     counts = service.since_start()
     assert counts["backend_calls"] == counts["misses"] == 1
-    assert counts["hits"] + counts["collapsed"] == 199
+    assert counts["hits"] + counts["collapsed"] == 999
     joined = [reply for reply in replies if "collapsed" in reply.headers["Cache-Status"]]
     assert len(joined) == counts["collapsed"] > 0
     assert all("stored" not in reply.headers["Cache-Status"] for reply in joined)
+    assert "hit" in service.chat("one").headers["Cache-Status"]
 
 
 def test_the_work_goes_on_when_its_client_leaves(start):
