@@ -167,8 +167,10 @@ class Policy(_Section):
 
     sampler: Literal["rate_held", "bernoulli"] = "rate_held"
     """`rate_held` meets the target length; on `bernoulli` (the reference's) it has no influence."""
-    loss: Literal["leave_one_out", "reference"] = "leave_one_out"
-    """`reference`: one rollout, no baseline, log-probs averaged over the words."""
+    loss: Literal["leave_one_out", "group_normalized", "none", "reference"] = "leave_one_out"
+    """The baseline; `reference`: one rollout, no baseline, log-probs averaged over the words."""
+    credit: Literal["rollout", "word"] = "rollout"
+    """`word`: by question, and scaled by how far the rest of a group shows that a word matters."""
     rollouts_per_example: Positive = 8
     """Masks drawn for each example from one forward pass."""
     passes: Positive = 1
@@ -194,10 +196,15 @@ class Policy(_Section):
 
     @model_validator(mode="after")
     def _group_of_two(self) -> "Policy":
-        if self.loss == "leave_one_out" and self.rollouts_per_example < 2:
+        if self.loss in ("leave_one_out", "group_normalized") and self.rollouts_per_example < 2:
             raise ValueError(
-                "rollouts_per_example: leave_one_out compares the rollouts of a group, so it needs "
-                f"at least 2, and got {self.rollouts_per_example}; raise it, or set loss: reference"
+                f"rollouts_per_example: {self.loss} compares the rollouts of a group, so it needs "
+                f"at least 2, and got {self.rollouts_per_example}; raise it, or set loss: none"
+            )
+        if self.credit == "word" and self.samples < 2:
+            raise ValueError(
+                "credit: word asks the other rollouts of a group which words matter, so it needs "
+                f"at least 2 of them, and got {self.samples}; set credit: rollout"
             )
         return self
 

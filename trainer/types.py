@@ -105,3 +105,5 @@ class Rollout:
     """Which rule of the length check applied ("over_compressed", "out_of_tolerance"), or None."""
     replies: tuple[TeacherReply, ...] = ()
     """One per question, in the example's order; empty when the teacher was not asked."""
+    scores: tuple[float, ...] = ()
+    """The metric of each question's answer; empty unless the outcome is SCORED."""

@@ -10,7 +10,7 @@ import pytest
 from trainer.config import Config
 from trainer.learning.launch import resume, train_new
 
-STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2}
+STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2, "credit": "word"}
 
 
 @pytest.fixture
@@ -82,3 +82,14 @@ def test_the_learning_rate_warms_up(train):
     """From a third of the schedule's to all of it in the third step; then as scheduled."""
     warm = [step["loss/lr"] for step in _steps(train(warmup_steps=2, lr_schedule="constant"))]
     assert warm == pytest.approx([1e-3 / 3, 2e-3 / 3, *[1e-3] * 6])
+
+
+@pytest.mark.parametrize("policy", [{"credit": "word"}, {"loss": "group_normalized"}])
+def test_credit_changes_what_is_learnt_and_costs_no_call(train, finished, policy):
+    """The first batch is drawn and asked as ever; the weights that it leaves are others."""
+    result = train(**policy)
+    first, plain = _steps(result)[0], _steps(finished)[0]
+    assert first["teacher/calls"] == plain["teacher/calls"]
+    assert first["reward/mean"] == plain["reward/mean"]
+    assert first["advantage/scale"] != plain["advantage/scale"]
+    assert result.weights_digest != finished.weights_digest

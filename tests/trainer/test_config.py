@@ -295,6 +295,14 @@ def test_leave_one_out_needs_a_group(tmp_path):
     assert "at least 2" in problem
     reference = _load_with(tmp_path, "policy", rollouts_per_example=5, loss="reference")
     assert reference.policy.samples == 1
+    assert _load_with(tmp_path, "policy", rollouts_per_example=1, loss="none").policy.samples == 1
+
+
+@pytest.mark.parametrize("loss", ["none", "reference"])
+def test_credit_by_word_needs_a_group(tmp_path, loss):
+    """The other rollouts say which words matter; the reference's loss draws no others."""
+    [problem] = _problems(tmp_path, "policy", rollouts_per_example=1, credit="word", loss=loss)
+    assert "which words matter" in problem
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ class SampledBatch:
     examples: int
     """B."""
 
+    @property
+    def samples(self) -> int:
+        """Rollouts per example (S)."""
+        return len(self.keep_mask_SCW)
+
     def per_example(self, value_XC: Tensor) -> Tensor:
         """Values of chunks, (..., C), added up by example: (..., B)."""
         total_XB = value_XC.new_zeros((*value_XC.shape[:-1], self.examples))

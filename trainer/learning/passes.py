@@ -6,28 +6,16 @@ far. Nothing is asked of the teacher here.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.learning import reinforce
 from trainer.learning.act import PreparedExample, SampledBatch, mask_policy
+from trainer.learning.credit import Credit
 from trainer.learning.run import Run
 from trainer.learning.summary import Update
 from trainer.policy.sampling import MaskPolicy, entropy, kl_divergence, word_log_probs
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """What each action earned."""
-
-    advantage_BS: Tensor
-    """0 where a rollout does not count."""
-    counts_BS: Tensor
-    """The rollouts that count, this process's."""
-    valid: int
-    """Their number over all processes."""
 
 
 def policy_of(
@@ -58,7 +46,7 @@ def passes(
     drew = policy.detach()
     behaviour_SCW = word_log_probs(drew, sampled.keep_mask_SCW)
     start = _start_policy(run, prepared)
-    advantage_SCW = credit.advantage_BS.T[:, sampled.example_C, None]
+    valid = int(reduced(run, credit.counts_BS.sum()))
     for number in range(config.passes):
         if number > 0:
             policy = policy_of(run, prepared)
@@ -66,10 +54,10 @@ def passes(
                 return
         log_prob_SCW = word_log_probs(policy, sampled.keep_mask_SCW)
         objective_SCW = (
-            reinforce.score_function(log_prob_SCW, advantage_SCW)
+            reinforce.score_function(log_prob_SCW, credit.advantage_SCW)
             if number == 0
             else reinforce.clipped_ratio(
-                log_prob_SCW, behaviour_SCW, advantage_SCW, config.clip_ratio
+                log_prob_SCW, behaviour_SCW, credit.advantage_SCW, config.clip_ratio
             )
         )
         entropy_C = entropy(policy)
@@ -85,10 +73,10 @@ def passes(
             entropy_per_word=config.entropy_per_word,
             kl_coeff=config.kl_coeff,
         )
-        grad_norm = _step(run, loss, credit.valid)
+        grad_norm = _step(run, loss, valid)
         words = words_C.sum().clamp_min(1)
         yield Update(
-            loss=_reduced(run, loss) / max(credit.valid, 1),
+            loss=reduced(run, loss) / max(valid, 1),
             grad_norm=grad_norm,
             entropy_per_word=(entropy_C.sum() / words).item(),
             kl_to_start=(kl_C.sum() / words).item(),
@@ -124,10 +112,10 @@ def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy |
 def _mean_kl(run: Run, drew: MaskPolicy, policy: MaskPolicy) -> float:
     """KL from the policy that drew to the one at hand, per word over all processes."""
     with torch.no_grad():
-        kl = _reduced(run, kl_divergence(drew, policy).sum())
-        return kl / max(_reduced(run, drew.free_CW.sum()), 1)
+        kl = reduced(run, kl_divergence(drew, policy).sum())
+        return kl / max(reduced(run, drew.free_CW.sum()), 1)
 
 
-def _reduced(run: Run, value: Tensor) -> float:
+def reduced(run: Run, value: Tensor) -> float:
     """The sum over all processes, so that each decides alike."""
     return float(run.accelerator.reduce(value.detach()).item())

@@ -66,12 +66,12 @@ def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def learning_metrics(
-    advantage_N: Tensor, updates: Sequence[Update], *, lr: float
+    advantage_SCW: Tensor, updates: Sequence[Update], *, lr: float
 ) -> dict[str, float]:
     """What the optimiser saw: its first pass, and how many there were.
 
     Args:
-        advantage_N: advantages of the rollouts that count.
+        advantage_SCW: of this process's actions, 0 where a rollout does not count.
         updates: of this step, at least one.
         lr: learning rate of all of them.
     """
@@ -81,7 +81,7 @@ def learning_metrics(
         "loss/lr": lr,
         "loss/grad_norm": first.grad_norm,
         "loss/passes": len(updates),
-        "advantage/scale": advantage_N.abs().mean().item() if advantage_N.numel() else 0.0,
+        "advantage/scale": advantage_SCW.abs().mean().item(),
         "policy/entropy_per_word": first.entropy_per_word,
         "policy/kl_to_start": first.kl_to_start,
     }

@@ -18,14 +18,12 @@ completions. Run it with
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
 from accelerate.utils import gather_object
 
 from trainer.errors import ReplayError
-from trainer.learning import reinforce
 from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
@@ -36,8 +34,9 @@ from trainer.learning.act import (
     sample_batch,
 )
 from trainer.learning.batches import batches_of, epoch_order, share_of
+from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
-from trainer.learning.passes import Credit, passes, policy_of
+from trainer.learning.passes import passes, policy_of
 from trainer.learning.run import Run
 from trainer.learning.summary import (
     StepTimes,
@@ -48,7 +47,7 @@ from trainer.learning.summary import (
 )
 from trainer.policy.sampling import MaskPolicy, uniform_noise
 from trainer.rollouts.collect import CompressedText, check_failures, collect
-from trainer.types import Example, Outcome, Rollout
+from trainer.types import Example, Rollout
 
 Report = Callable[[str], None]
 
@@ -175,7 +174,7 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
 def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, report: Report) -> None:
     """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
     prepared, sampled, policy = experience.prepared, experience.sampled, experience.policy
-    credit = assign_credit(run, policy, sampled, experience.own)
+    credit = credit_of(run, experience)
     lr = float(run.scheduler.get_last_lr()[0])
     with times.phase("update"):
         updates = list(passes(run, prepared, sampled, policy, credit))
@@ -186,7 +185,7 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         run.record("train", batch.step, experience.rollouts)
     metrics = {
         **outcome_metrics(experience.rollouts),
-        **learning_metrics(credit.advantage_BS[credit.counts_BS], updates, lr=lr),
+        **learning_metrics(credit.advantage_SCW, updates, lr=lr),
         "teacher/calls_so_far": run.teacher_calls,
         **{f"seconds/{phase}": seconds for phase, seconds in times.seconds.items()},
     }
@@ -196,19 +195,19 @@ def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, repo
         report(console_line(batch.step, run.total_steps, metrics))
 
 
-def assign_credit(
-    run: Run, policy: MaskPolicy, sampled: SampledBatch, own: Sequence[Rollout]
-) -> Credit:
-    """What each rollout earned beyond its baseline."""
-    reward_BS, valid_BS = _rewards(run, sampled, own)
-    reference = run.config.policy.loss == "reference"
-    estimate = reinforce.no_baseline if reference else reinforce.leave_one_out
-    advantage_BS, counts_BS = estimate(reward_BS, valid_BS)
-    if reference:  # It averages log-probs over a text, where we sum them.
-        words_B = sampled.per_example(policy.free_CW.sum(-1).float())
-        advantage_BS = advantage_BS / words_B.clamp_min(1)[:, None]
-    valid = int(run.accelerator.reduce(counts_BS.sum()).item())
-    return Credit(advantage_BS, counts_BS, valid)
+def credit_of(run: Run, experience: Experience) -> Credit:
+    """What each action earned beyond its baseline."""
+    policy, sampled = run.config.policy, experience.sampled
+    by_word = policy.credit == "word"
+    # Only the reference pays for a refusal; otherwise it says nothing of the compression.
+    refused = run.constants.refused if policy.loss == "reference" else None
+    rewards = rewards_of(experience.own, sampled, by_question=by_word, refused=refused)
+    credit = assign_credit(rewards, sampled, policy.loss, by_word=by_word)
+    if policy.loss != "reference":
+        return credit
+    # It averages log-probs over a text, where we sum them.
+    words_B = sampled.per_example(experience.policy.free_CW.sum(-1)).clamp_min(1)
+    return replace(credit, advantage_SCW=credit.advantage_SCW / words_B[sampled.example_C, None])
 
 
 def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
@@ -237,21 +236,6 @@ def deploy(run: Run, step: int, prepared: Sequence[PreparedExample]) -> list[Com
 
 def _prepare(run: Run, examples: Sequence[Example]) -> list[PreparedExample]:
     return prepare_batch(examples, run.compressor, run.segmenter, run.target, run.context_filter)
-
-
-def _rewards(
-    run: Run, sampled: SampledBatch, own: Sequence[Rollout]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rewards and which of them are valid, both (B, S)."""
-    shape = torch.Size((sampled.examples, run.config.policy.samples))
-    # Only the reference pays for a refusal; otherwise it says nothing of the compression.
-    refused = run.constants.refused if run.config.policy.loss == "reference" else None
-    rewards = [refused if r.outcome is Outcome.REFUSED else r.reward for r in own]
-    rewards = rewards or [None] * shape.numel()
-    device = sampled.keep_mask_SCW.device
-    values = torch.tensor([reward or 0.0 for reward in rewards], device=device)
-    valid = torch.tensor([reward is not None for reward in rewards], device=device)
-    return values.view(shape), valid.view(shape)
 
 
 def _in_order(rollouts: Sequence[Rollout], examples: Sequence[Example]) -> list[Rollout]:

@@ -134,11 +134,13 @@ def _judge(
     metric: Metric,
     constants: RewardConstants,
 ) -> Rollout:
-    outcome, reward = (
-        _score(text.example, replies, metric)
-        if case is None
-        else (Outcome.OUT_OF_RANGE, constants.for_case(case))
-    )
+    scores: tuple[float, ...] = ()
+    reward: float | None
+    if case is not None:
+        outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
+    else:
+        outcome, scores = _score(text.example, replies, metric)
+        reward = sum(scores) / len(scores) if scores else None
     return Rollout(
         example_id=text.example.id,
         sample_index=text.sample_index,
@@ -150,18 +152,18 @@ def _judge(
         reward=reward,
         length_case=case,
         replies=replies,
+        scores=scores,
     )
 
 
 def _score(
     example: Example, replies: Sequence[TeacherReply], metric: Metric
-) -> tuple[Outcome, float | None]:
-    """The mean over the questions; one that failed makes the rollout failed."""
+) -> tuple[Outcome, tuple[float, ...]]:
+    """One score for each question; one that failed makes the rollout failed."""
     for unscored in (Outcome.FAILED, Outcome.REFUSED):
         if any(reply.outcome is unscored for reply in replies):
-            return unscored, None
-    scores = [
+            return unscored, ()
+    return Outcome.SCORED, tuple(
         metric(reply.text, question.reference_completion)
         for reply, question in zip(replies, example.questions, strict=True)
-    ]
-    return Outcome.SCORED, sum(scores) / len(scores)
+    )

@@ -7,10 +7,13 @@ import torch
 
 from trainer.learning.reinforce import (
     clipped_ratio,
+    group_normalized,
     leave_one_out,
     no_baseline,
     policy_loss,
+    relevance,
     score_function,
+    word_advantage,
 )
 
 
@@ -45,6 +48,63 @@ def test_the_plain_loss_uses_the_reward_itself() -> None:
     """No baseline: the reference's estimator."""
     advantage_BS, counts_BS = no_baseline(torch.tensor([[0.5]]), torch.tensor([[True]]))
     assert (advantage_BS.item(), counts_BS.item()) == (0.5, True)
+
+
+def test_the_group_is_normalized_by_its_spread() -> None:
+    """Rewards 1, 0, 0.5, and one that failed: mean 0.5, standard deviation sqrt(1/6)."""
+    advantage_BS, counts_BS = group_normalized(
+        torch.tensor([[1.0, 0.0, 0.5, 7.0]]), torch.tensor([[True, True, True, False]])
+    )
+    spread = math.sqrt(1 / 6) + 1e-4
+    torch.testing.assert_close(advantage_BS, torch.tensor([[0.5 / spread, -0.5 / spread, 0, 0]]))
+    assert counts_BS.tolist() == [[True, True, True, False]]
+    flat_BS, _ = group_normalized(torch.full((1, 3), 0.3), torch.ones(1, 3, dtype=torch.bool))
+    assert flat_BS.tolist() == [[0.0, 0.0, 0.0]]
+
+
+# Four rollouts of three words. Question 0 hangs on word 0, question 1 on nothing that was varied.
+KEEP = torch.tensor([[[1, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]], dtype=torch.bool)
+SCORES = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.0, 0.5, 1.0, 0.5]]])
+
+
+def test_a_word_is_relevant_where_no_other_rollout_did_as_well_without_it() -> None:
+    """For rollout 0 and question 0, rollout 1 scored 1 without word 1, and none without word 0."""
+    every = torch.ones(1, 4, dtype=torch.bool)
+    relevance_CQSW = relevance(SCORES, every, KEEP)
+    assert relevance_CQSW[0, 0, 0].tolist() == pytest.approx([1.0, 0.1, 1.0])
+    assert relevance_CQSW[0, 0, 1].tolist() == pytest.approx([1.0, 1.0, 0.1])
+    # Question 1, rollout 2: of the others' best, 0.5, all is reached without word 0 and word 1.
+    assert relevance_CQSW[0, 1, 2].tolist() == pytest.approx([0.1, 0.1, 1.0])
+
+
+def test_a_rollouts_own_actions_do_not_change_its_relevance() -> None:
+    """Otherwise its advantage times log-prob would be biased."""
+    every = torch.ones(1, 4, dtype=torch.bool)
+    before_CQSW = relevance(SCORES, every, KEEP)
+    keep_mask_CSW, scores = KEEP.clone(), SCORES.clone()
+    keep_mask_CSW[0, 2] = ~keep_mask_CSW[0, 2]
+    scores[0, :, 2] = 0.7
+    after_CQSW = relevance(scores, every, keep_mask_CSW)
+    assert torch.equal(after_CQSW[:, :, 2], before_CQSW[:, :, 2])
+    assert not torch.equal(after_CQSW, before_CQSW)
+
+
+def test_where_no_other_rollout_scored_every_word_is_relevant() -> None:
+    """A negative reward is no success, and one that failed is not asked, whatever stands there."""
+    valid_CS = torch.tensor([[True, True, True, False]])
+    rewards = torch.tensor([[[0.0, -0.4, 0.9, float("nan")]]])
+    relevance_CQSW = relevance(rewards, valid_CS, KEEP)
+    assert relevance_CQSW[0, 0, 2].tolist() == [1.0, 1.0, 1.0]
+    assert relevance_CQSW[0, 0, 0].tolist() == pytest.approx([0.1, 1.0, 1.0])
+
+
+def test_words_earn_the_mean_over_the_questions_that_were_asked() -> None:
+    """(0.6 * 1 - 0.2 * 0.5) / 2, and the first question alone where there is no second."""
+    advantage_CQS = torch.tensor([[[0.6], [-0.2]], [[0.6], [-0.2]]])
+    relevance_CQSW = torch.tensor([1.0, 0.5]).view(1, 2, 1, 1).expand(2, 2, 1, 1)
+    asked_CQ = torch.tensor([[True, True], [True, False]])
+    earned_CSW = word_advantage(advantage_CQS, asked_CQ, relevance_CQSW)
+    torch.testing.assert_close(earned_CSW.flatten(), torch.tensor([0.25, 0.6]))
 
 
 def test_the_score_functions_gradient_is_the_advantage() -> None:

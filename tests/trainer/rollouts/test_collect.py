@@ -121,6 +121,7 @@ def test_the_reward_is_the_mean_over_the_questions():
         ("on monday", "And?"),
     ]
     assert rollout.reward == pytest.approx(5 / 6)
+    assert sum(rollout.scores) / len(rollout.scores) == rollout.reward
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.FAILED])
