@@ -51,12 +51,11 @@ choose_torch() {
 }
 
 python=$(find_python)
-if [ ! -x "$venv/bin/python" ]; then
+# Also where an earlier try left one without pip.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "install: making $venv with $("$python" --version)"
-    "$python" -m venv "$venv" || {
-        rm -rf "$venv"
+    "$python" -m venv "$venv" ||
         fail "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"
-    }
 fi
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
