@@ -30,7 +30,7 @@ _WORDS = tuple(map("".join, itertools.product("bdfgklmn", "aeio", _ENDINGS)))  #
 _TEXT, _ANSWER = "@text@", "@answer@"
 _ANSWER_WORDS = 8
 _PROVENANCE = {"model": "pinned-2024-07-18", "service": "0.1.0"}
-_CHUNK = 50_000
+_CHUNK = 1_000_000  # Fewer would write the pages of the indexes again and again.
 
 
 def entry(number: int) -> NewEntry:
