@@ -8,6 +8,7 @@ run can be trusted to come out the same against the live teacher.
 import hashlib
 import heapq
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -189,6 +190,8 @@ def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float,
 
 def _client(url: str) -> httpx2.Client:
     headers = {"Cache-Control": "no-cache", "X-Taco-Run": f"audit-{secrets.token_hex(4)}"}
+    if key := os.environ.get("TACO_TEACHER_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
     return httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
 
 

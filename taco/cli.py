@@ -10,6 +10,7 @@ import typer
 from taco.cache_commands import StoreOption, cache_app, place_of
 from taco.errors import UserError
 from taco.lock_commands import lock_app
+from taco.serve_commands import serve_app
 from taco.usage_commands import usage_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 cache_app.add_typer(usage_app)
 cache_app.add_typer(lock_app)
 app.add_typer(cache_app, name="cache")
+app.add_typer(serve_app, name="serve")
 
 Overrides = Annotated[
     list[str] | None,
@@ -161,29 +163,6 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
         return tuple(float(part) for part in (text or "").split(",") if part.strip())
     except ValueError as error:
         raise UserError(f"{option}: expected numbers such as 0.2,0.5; got {text!r}") from error
-
-
-@app.command()
-def serve(
-    config: Annotated[
-        Path | None, typer.Option(help="A YAML file, such as configs/teacher/builtin.yaml")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Instead of the settings' host")] = None,
-    port: Annotated[int | None, typer.Option(help="Instead of the settings' port")] = None,
-    mode: Annotated[str | None, typer.Option(help="record | replay | refresh | off")] = None,
-    store: StoreOption = None,
-) -> None:
-    """Run the teacher service in the foreground."""
-    import logging
-
-    from teacher_service import load_settings
-    from teacher_service import serve as run_service
-
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("teacher_service").setLevel(logging.INFO)
-    given = {"host": host, "port": port, "mode": mode, "store": store}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    run_service(load_settings(config, overrides))
 
 
 def main() -> None:

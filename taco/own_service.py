@@ -37,7 +37,10 @@ def own_service(
     """
     with tempfile.TemporaryDirectory(prefix="taco-service-") as scratch:
         announcement, log = Path(scratch, "announcement.json"), Path(scratch, "log")
-        process = _start(settings, _environment(mode, store, teacher), announcement, log)
+        environment = _environment(mode, store, teacher)
+        # It is on loopback and for this run alone: the keys of a shared service are not its own.
+        environment["TACO_SERVICE__KEYS_FILE"] = json.dumps(str(Path(scratch, "no-keys.json")))
+        process = _start(settings, environment, announcement, log)
         try:
             yield _wait_until_ready(process, announcement, log)
         finally:

@@ -12,7 +12,9 @@ from cache import CacheError, CompletionStore, default_store_path
 from teacher_service import cache_routes, routes
 from teacher_service.backends import build_backend
 from teacher_service.errors import StartError
+from teacher_service.gate import Gate, hosts_of, is_loopback
 from teacher_service.identity import stored_identity
+from teacher_service.keys import KeyRing, default_keys_path
 from teacher_service.replies import error_reply
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
@@ -31,6 +33,13 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         StartError: The store or the backend cannot be opened; the message says what to do.
     """
+    ring = KeyRing(settings.keys_file or default_keys_path())
+    if ring.is_open and not is_loopback(settings.host):
+        _log.warning(
+            "listening on %s without keys: whoever reaches it may use it. `taco serve keys add "
+            "NAME` makes one, and from then on all need one",
+            settings.host,
+        )
     teacher = open_teacher(settings)
 
     @asynccontextmanager
@@ -44,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(cache_routes.router)
     app.add_exception_handler(HTTPException, _no_such_route)
+    app.add_middleware(Gate, ring=ring, hosts=hosts_of(settings.host, settings.allowed_hosts))
     return app
 
 

@@ -2,6 +2,8 @@
 
 ServiceError                a client is told; OpenAI's error body, the status below
 ├── BadRequest              400  malformed body, header or template
+├── Unauthenticated         401  no key, or none of ours
+├── Forbidden               403  the key, the Host or the Origin does not allow it
 ├── UnknownModel            404  no teacher is served under that name
 ├── NotStored               404  no such entry in the store, or no such run
 ├── NoSuchRoute             4xx  what the router itself refuses
@@ -63,6 +65,20 @@ class BadRequest(ServiceError):
     """The request is malformed."""
 
     status = 400
+    type = "invalid_request_error"
+
+
+class Unauthenticated(ServiceError):
+    """No key came with the request, or none that this service knows."""
+
+    status = 401
+    type = "invalid_request_error"
+
+
+class Forbidden(ServiceError):
+    """The caller's key, the name it used or the page it comes from does not allow this."""
+
+    status = 403
     type = "invalid_request_error"
 
 

@@ -120,6 +120,12 @@ class Settings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free one."""
+    keys_file: Path | None = None
+    """The keys that `taco serve keys add` makes; null for the default place. Once the file is
+    there, nobody gets in without one.
+    """
+    allowed_hosts: tuple[str, ...] | None = None
+    """Names by which clients may address the service; null: on loopback only its own, else any."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
     max_in_flight: Annotated[int, Field(ge=1)] = 20_000
     """Completions being made at one time; beyond it clients are told to wait."""
