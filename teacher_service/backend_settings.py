@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 DType: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -40,6 +40,40 @@ class TransformersSettings(ModelSettings):
     """Room of one batch: its rows times the longest prompt with its completion."""
     max_context_tokens: Annotated[int, Field(ge=2)] | None = None
     """For prompt and completion together; null: what the model was made for."""
+
+
+class VLLMSettings(ModelSettings):
+    """A vLLM server: one that runs already, or one that the service starts."""
+
+    base_url: HttpUrl | None = None
+    """Of a running server, such as http://127.0.0.1:8000/v1; null: the service starts its own."""
+    served_name: str | None = None
+    """What a running server calls the model; null: by `model`."""
+    verify: bool = False
+    """Refuse every answer of a running server that does not carry this teacher's digest."""
+    api_key_env: str | None = None
+    """The variable that holds a running server's key; null for one that wants none."""
+    python: str | None = None
+    """The interpreter of the environment that vLLM is installed in; null: the service's own."""
+    arguments: tuple[str, ...] = ()
+    """More of vLLM's own, such as --max-model-len, 8192."""
+    environment: dict[str, str] = {}
+    """More variables for it, such as CUDA_VISIBLE_DEVICES."""
+    batch_invariant: bool = False
+    """Answers that do not depend on what else is asked (VLLM_BATCH_INVARIANT=1, a GPU of compute
+    capability 8.0); of a running server, whether it does that. Kept beside each answer.
+    """
+    start_timeout_s: Annotated[float, Field(gt=0)] = 1800
+    """From its start to its first token, download included."""
+    hang_timeout_s: Annotated[float, Field(gt=0)] = 300
+    """Without an answer for so long, it is asked for one token; if that takes as long, it is
+    started again.
+    """
+    max_concurrency: Annotated[int, Field(ge=1)] = 256
+    """Requests at one time: vLLM makes its own batches of them."""
+    attempt_timeout_s: Annotated[float, Field(gt=0)] = 600
+    total_timeout_s: Annotated[float, Field(gt=0)] = 1800
+    """For one completion, with retries, pauses, and waiting for a server that starts again."""
 
 
 PLAIN = "plain"

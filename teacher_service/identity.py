@@ -3,6 +3,7 @@
 Never a URL or a credential: the same model behind another address is the same teacher.
 """
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -36,6 +37,28 @@ def hosted_identity(provider: str, model: str, backend: str) -> TeacherIdentity:
             model,
         )
     return TeacherIdentity.from_definition(model, backend, {"provider": provider, "model": model})
+
+
+def declared_identity(
+    model: str, revision: str | None, dtype: str, chat_template: str | None
+) -> TeacherIdentity:
+    """An open model that runs where its files cannot be read: what is said of it.
+
+    Args:
+        model: Its name on the hub, or its folder over there.
+        revision: The commit; None is warned about.
+        dtype: What it is computed in; "auto": as saved.
+        chat_template: The text that its server was given; None: the tokenizer's own.
+    """
+    if revision is None:
+        _log.warning(
+            "%r is declared without a revision: should its server load another one some day, "
+            "nobody would notice; say which commit it runs (revision)",
+            model,
+        )
+    template = chat_template and hashlib.sha256(chat_template.encode()).hexdigest()
+    said = {"model": model, "revision": revision, "dtype": dtype, "chat_template": template}
+    return TeacherIdentity.from_definition(model, "vllm", {"declared": said})
 
 
 def stored_identity(teachers: Sequence[TeacherIdentity], wanted: str | None) -> TeacherIdentity:

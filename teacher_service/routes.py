@@ -87,10 +87,14 @@ async def livez() -> Response:
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
     """Whether a request for something new would be accepted."""
+    teacher = teacher_of(request)
+    trouble = teacher.trouble
     try:
-        teacher_of(request).check_writable()
+        teacher.check_writable()
     except ServiceError as error:
-        return json_reply({"status": "unavailable", "reason": error.message}, status=503)
+        trouble = error.message
+    if trouble:
+        return json_reply({"status": "unavailable", "reason": trouble}, status=503)
     return json_reply({"status": "ready"})
 
 

@@ -174,6 +174,11 @@ class Teacher:
         except StoreError as error:
             raise store_problem(error) from error
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing new can be made just now; None where it can."""
+        return self._backend.trouble if self._backend else None
+
     async def write_notes(self) -> None:
         """Put what was noted so far into the store, for a reader that wants it all."""
         if self._usage and (written := self._usage.flush()):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import Field, HttpUrl, ValidationError, model_validator
 
-from teacher_service.backend_settings import Section, TransformersSettings
+from teacher_service.backend_settings import Section, TransformersSettings, VLLMSettings
 from teacher_service.cache_control import Mode
 from teacher_service.errors import SettingsError
 
@@ -103,7 +103,7 @@ _LOCAL_BACKENDS = {"builtin", "transformers"}
 class Settings(Section):
     """Everything that `serve` needs to know."""
 
-    backend: Literal["builtin", "transformers", "openai"] = "builtin"
+    backend: Literal["builtin", "transformers", "vllm", "openai"] = "builtin"
     """The one line that swaps the teacher."""
     mode: Mode = "record"
     """`replay` serves the store alone: no backend is built, a miss is an error. `refresh` asks for
@@ -136,6 +136,7 @@ class Settings(Section):
     upstream: UpstreamSettings = UpstreamSettings()
     builtin: BuiltinSettings = BuiltinSettings()
     transformers: TransformersSettings = TransformersSettings()
+    vllm: VLLMSettings = VLLMSettings()
     openai: OpenAISettings = OpenAISettings()
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ __all__ = ["Backend", "Endpoint", "Finished", "UpstreamRequest", "build_backend"
 BACKENDS = {
     "builtin": ("teacher_service.backends.builtin", "taco-rewards"),
     "transformers": ("teacher_service.backends.transformers_local", "taco-rewards[transformers]"),
+    "vllm": ("teacher_service.backends.vllm_server", "openai"),
     "openai": ("teacher_service.backends.openai_api", "openai"),
 }
 """Name in the settings -> module with `build(settings)`, and what to install for it."""

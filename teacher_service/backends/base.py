@@ -30,6 +30,11 @@ class Backend(Protocol):
     identity: TeacherIdentity
     """What defines its answers."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot make anything just now; None where it can, as far as is known."""
+        ...
+
     def complete(
         self, requests: Sequence[UpstreamRequest]
     ) -> AsyncGenerator[Sequence[Finished], None]:

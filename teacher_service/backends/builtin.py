@@ -22,6 +22,8 @@ class BuiltinBackend:
         latency_ms: How long each completion pretends to take; a batch waits once.
     """
 
+    trouble: str | None = None
+
     def __init__(self, latency_ms: float = 0) -> None:
         self.identity: TeacherIdentity = builtin_identity(RULES_VERSION)
         self._latency_ms = latency_ms

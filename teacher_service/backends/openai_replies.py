@@ -13,9 +13,20 @@ _PLAIN_MESSAGE = {"role", "content", "refusal"}
 
 
 def read_reply(
-    endpoint: Endpoint, reply: bytes, accepted_models: Set[str], latency_ms: float
+    endpoint: Endpoint,
+    reply: bytes,
+    accepted_models: Set[str],
+    provenance: Mapping[str, Any],
+    latency_ms: float,
 ) -> Answer:
     """Read one completion.
+
+    Args:
+        endpoint: Which form the reply has.
+        reply: Its bytes.
+        accepted_models: The names by which it may call the model.
+        provenance: To be kept beside the answer, with what the reply says of its origin.
+        latency_ms: How long it took.
 
     Raises:
         Retryable: The reply is cut short or no completion: another attempt may bring a whole one.
@@ -26,7 +37,7 @@ def read_reply(
         choice = body["choices"][0]
         named = body["model"]
         usage = body.get("usage")
-        answer = _answer(endpoint, choice, usage, _provenance(body), latency_ms)
+        answer = _answer(endpoint, choice, usage, {**provenance, **_origin(body)}, latency_ms)
         content_digest(answer)
     except (CanonicalError, KeyError, IndexError, TypeError, AttributeError) as error:
         told = UpstreamError(f"the upstream's reply is no completion: {type(error).__name__}")
@@ -34,8 +45,8 @@ def read_reply(
     if named not in accepted_models:
         raise UpstreamError(
             f"the upstream answered as {named!r}, but this teacher is {sorted(accepted_models)}. "
-            "Pin that name (openai.model), or list it under openai.accepted_models if it is "
-            "the very same model",
+            "Pin that name in the settings (model), or list it under accepted_models if it is the "
+            "very same model",
             code="wrong_model",
         )
     return answer
@@ -79,11 +90,6 @@ def _others(fields: Mapping[str, Any], plain: Set[str]) -> dict[str, Any]:
     }
 
 
-def _provenance(body: Mapping[str, Any]) -> dict[str, Any]:
+def _origin(body: Mapping[str, Any]) -> dict[str, Any]:
     """Beside the answer, never in its key: which engine said it made it."""
-    return {
-        "engine": "openai",
-        "model": body.get("model"),
-        "system_fingerprint": body.get("system_fingerprint"),
-        "id": body.get("id"),
-    }
+    return {name: body.get(name) for name in ("model", "system_fingerprint", "id")}

@@ -48,6 +48,8 @@ class TransformersBackend:
         settings: The `transformers` section.
     """
 
+    trouble: str | None = None
+
     def __init__(self, files: ModelFiles, settings: TransformersSettings) -> None:
         self.identity = files.identity
         self._model = CausalLM(files, settings)
