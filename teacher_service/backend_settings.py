@@ -1,4 +1,4 @@
-"""Sections of the settings for models that run here: which one, and how it is made ready."""
+"""Sections of the settings for models that run here or in Azure: which one, and how to reach it."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -74,6 +74,51 @@ class VLLMSettings(ModelSettings):
     attempt_timeout_s: Annotated[float, Field(gt=0)] = 600
     total_timeout_s: Annotated[float, Field(gt=0)] = 1800
     """For one completion, with retries, pauses, and waiting for a server that starts again."""
+
+
+class AzureEndpoint(Section):
+    """One deployment of one Azure OpenAI resource."""
+
+    endpoint: HttpUrl | None = None
+    """Such as https://NAME.openai.azure.com; null: there is none."""
+    api_version: Annotated[str, Field(min_length=1)] = "2024-10-21"
+    deployment: str | None = None
+    """Its name; null: the model's."""
+    model: str | None = None
+    """What is deployed there, where it is not the section's `model`."""
+    version: str | None = None
+    """Its version, where it is not the section's."""
+    api_key_env: str | None = None
+    """The variable with this resource's own key; null: as the section says."""
+
+
+class AzureSettings(Section):
+    """A model in Azure OpenAI, by key or by Entra ID, with a second endpoint to fall back on."""
+
+    provider: Annotated[str, Field(min_length=1)] = "openai"
+    """Whose model it is: the same model from OpenAI itself is the same teacher."""
+    model: Annotated[str, Field(min_length=1)] = "gpt-4o-mini"
+    version: Annotated[str, Field(min_length=1)] = "2024-07-18"
+    """Declared, and checked against each reply, which names MODEL-VERSION."""
+    accepted_models: tuple[str, ...] = ()
+    """Other names by which a reply may call this very model, such as an older one's bare name."""
+    primary: AzureEndpoint = AzureEndpoint()
+    secondary: AzureEndpoint = AzureEndpoint()
+    """Asked when the primary is out of order or at its limit; no endpoint: no failover."""
+    allow_mixed_teachers: bool = False
+    """Fail over to another model or version; the two together are a teacher of their own then."""
+    rest_s: Annotated[float, Field(gt=0)] = 30
+    """How long an endpoint that failed is left alone, unless it says how long itself."""
+    api_key_env: str | None = "AZURE_OPENAI_API_KEY"
+    """The variable that holds the key; null: Entra ID."""
+    client_id: str | None = None
+    """Entra ID: the managed identity's client; null: whatever identity the machine offers."""
+    scope: Annotated[str, Field(min_length=1)] = "https://cognitiveservices.azure.com/.default"
+    max_concurrency: Annotated[int, Field(ge=1)] = 32
+    """Requests upstream at one time."""
+    attempt_timeout_s: Annotated[float, Field(gt=0)] = 120
+    total_timeout_s: Annotated[float, Field(gt=0)] = 600
+    """For one completion with all its retries, pauses included."""
 
 
 PLAIN = "plain"

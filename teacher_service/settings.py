@@ -13,7 +13,12 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import Field, HttpUrl, ValidationError, model_validator
 
-from teacher_service.backend_settings import Section, TransformersSettings, VLLMSettings
+from teacher_service.backend_settings import (
+    AzureSettings,
+    Section,
+    TransformersSettings,
+    VLLMSettings,
+)
 from teacher_service.cache_control import Mode
 from teacher_service.errors import SettingsError
 
@@ -103,7 +108,7 @@ _LOCAL_BACKENDS = {"builtin", "transformers"}
 class Settings(Section):
     """Everything that `serve` needs to know."""
 
-    backend: Literal["builtin", "transformers", "vllm", "openai"] = "builtin"
+    backend: Literal["builtin", "transformers", "vllm", "openai", "azure"] = "builtin"
     """The one line that swaps the teacher."""
     mode: Mode = "record"
     """`replay` serves the store alone: no backend is built, a miss is an error. `refresh` asks for
@@ -138,6 +143,7 @@ class Settings(Section):
     transformers: TransformersSettings = TransformersSettings()
     vllm: VLLMSettings = VLLMSettings()
     openai: OpenAISettings = OpenAISettings()
+    azure: AzureSettings = AzureSettings()
 
     @model_validator(mode="after")
     def _budget_can_be_held(self) -> Self:
@@ -221,6 +227,8 @@ def _problem(fault: Mapping[str, Any]) -> str:
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}, found {fault['input']!r}"
     *sections, key = fault["loc"]
-    model: Any = Settings.model_fields[sections[0]].annotation if sections else Settings
+    model: Any = Settings
+    for section in sections:
+        model = model.model_fields[section].annotation
     near = difflib.get_close_matches(str(key), model.model_fields, n=1, cutoff=0)
     return f"{where}: unknown key; did you mean {near[0]!r}?"

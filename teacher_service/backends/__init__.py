@@ -13,6 +13,7 @@ BACKENDS = {
     "transformers": ("teacher_service.backends.transformers_local", "taco-rewards[transformers]"),
     "vllm": ("teacher_service.backends.vllm_server", "openai"),
     "openai": ("teacher_service.backends.openai_api", "openai"),
+    "azure": ("teacher_service.backends.azure", "taco-rewards[azure]"),
 }
 """Name in the settings -> module with `build(settings)`, and what to install for it."""
 

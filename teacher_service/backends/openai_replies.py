@@ -8,7 +8,8 @@ from teacher_service.backends.base import Endpoint
 from teacher_service.backends.retries import Retryable
 from teacher_service.errors import UpstreamError
 
-_PLAIN_CHOICE = {"index", "finish_reason", "message", "text"}
+_PLAIN_CHOICE = {"index", "finish_reason", "message", "text", "content_filter_results"}
+"""What is read elsewhere, or (Azure's report on its own filter) is no part of the answer."""
 _PLAIN_MESSAGE = {"role", "content", "refusal"}
 
 

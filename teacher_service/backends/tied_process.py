@@ -26,7 +26,7 @@ def main() -> int:
 
 def _stop_at_end_of_input(command: subprocess.Popen[bytes]) -> None:
     sys.stdin.buffer.read()
-    command.terminate()  # A server stops its own workers in order; they are not told behind its back.
+    command.terminate()  # Itself alone: a server stops its own workers in order.
     with suppress(subprocess.TimeoutExpired):
         command.wait(STOP_S)
     _signal_group(command, signal.SIGKILL)

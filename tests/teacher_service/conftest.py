@@ -125,6 +125,8 @@ class Upstream:
         self.script: list[Any] = []
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.moments: list[float] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -176,16 +178,17 @@ class Upstream:
         return answer
 
 
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
+@contextmanager
+def serving(scripted: Upstream) -> Iterator[Upstream]:
     """A scripted upstream in threads of this process."""
-    scripted = Upstream()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            scripted.paths.append(self.path)
+            scripted.headers.append({name.lower(): one for name, one in self.headers.items()})
             status, headers, text = scripted.next_step(body, self.headers["Authorization"])
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -201,10 +204,19 @@ def upstream() -> Iterator[Upstream]:
     scripted.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield scripted
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield scripted
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """A scripted upstream."""
+    with serving(Upstream()) as scripted:
+        yield scripted
 
 
 @pytest.fixture
