@@ -29,11 +29,14 @@ from teacher_service.backends.openai_wire import CLIENT_OPTIONS, OpenAIWire, cal
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.spending import Spending
 from teacher_service.backends.supervisor import Supervisor, Watch
-from teacher_service.errors import StartError, UpstreamError
+from teacher_service.errors import StartError, UpstreamError, UpstreamRejected
 from teacher_service.identity import declared_identity
 from teacher_service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_TOO_LONG = {"input_tokens", "input_text"}
+"""What vLLM calls the part of a request that has no room in the context."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -99,7 +102,12 @@ class VLLMBackend:
     async def _attempt(self, request: UpstreamRequest) -> Answer:
         if self._server:
             await self._server.until_ready()
-        answer = await self._wire.attempt(request)
+        try:
+            answer = await self._wire.attempt(request)
+        except UpstreamRejected as error:
+            if error.param in _TOO_LONG:
+                error.type = "context_length_exceeded"
+            raise
         if self._server:
             self._server.answered()
         return self._checked(answer)

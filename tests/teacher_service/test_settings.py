@@ -23,7 +23,7 @@ def write(tmp_path):
 def test_every_shipped_config_loads():
     """And every backend has one."""
     backends = [load_settings(path).backend for path in CONFIGS]
-    assert backends == ["builtin", "openai", "transformers"]
+    assert backends == ["azure", "builtin", "openai", "transformers", "vllm"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -102,13 +102,12 @@ def test_nobody_else_can_use_our_server(service, vllm_url):
 def test_a_server_that_dies_is_started_again(service, vllm_url):
     """What was asked meanwhile waits for it and is answered."""
     port = vllm_url[:-3].rpartition(":")[2]
-    victims = _processes(f"--port {port}")
-    assert victims
-    for process in victims:
+    for process in _servers(f"--port {port}"):
         os.kill(process, signal.SIGKILL)
-    time.sleep(1)
-    assert service.http.get("/readyz").status_code == 503
-    items = service.http.post(
+    give_up = time.monotonic() + 60
+    while service.http.get("/readyz").status_code != 503:
+        assert time.monotonic() < give_up
+    reply = service.http.post(
         "/v1/chat/completions",
         json={
             "model": "builtin",
@@ -117,7 +116,7 @@ def test_a_server_that_dies_is_started_again(service, vllm_url):
         },
         timeout=START_S,
     )
-    assert items.status_code == 200, items.text
+    assert reply.status_code == 200, reply.text
     wait_until_ready(service)
 
 
@@ -132,11 +131,11 @@ def start_transformers(model, tmp_path_factory):
         yield service
 
 
-def _processes(argument: str) -> list[int]:
-    """Processes of vLLM's API server with this argument, the one that ties them left out."""
-    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    return [
-        int(line.split()[0])
-        for line in lines.stdout.splitlines()
-        if argument in line and "tied_process" not in line and "api_server" in line
-    ]
+def _servers(argument: str) -> list[int]:
+    """The server renames its processes; what it is tied to keeps the command's arguments."""
+    listing = ["ps", "-eo", "pid,ppid,args"]
+    lines = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
+    [tie] = [one.split()[0] for one in lines if "tied_process" in one and argument in one]
+    children = [int(one.split()[0]) for one in lines if one.split()[1] == tie]
+    assert children
+    return children
