@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import Connection, select
 
-from cache import CompletionStore
+from cache import CompletionStore, shown_place
 from cache.models import completions, requests, teachers
 from taco.errors import UserError
 from taco.own_service import own_service
@@ -124,8 +124,9 @@ def audit(
         )
     if not picked:
         raise UserError(
-            f"{store} holds no completion of teacher {teacher['name']} ({teacher['digest'][:12]}) "
-            "to ask again; name the service's own store (--store) or its settings (--config)"
+            f"{shown_place(store)} holds no completion of teacher {teacher['name']} "
+            f"({teacher['digest'][:12]}) to ask again; name the service's own store (--store) "
+            "or its settings (--config)"
         )
     model = _read(client, "/v1/models")["data"][0]["id"]
     compared = []

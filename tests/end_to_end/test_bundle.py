@@ -18,6 +18,7 @@ import yaml
 from cache import ExportError
 from cache.export_lines import encode_trailer
 from cache.forgetting import forget_keys
+from cache.importing import import_store
 from cache.run_locks import needed_keys
 from taco.bundle_format import BundleError, decode_manifest
 from taco.bundling import bundle_run
@@ -156,6 +157,16 @@ def test_every_byte_is_sealed_and_the_same_run_gives_the_same_archive(recorded, 
         "base", "completions.jsonl", "data", "runs",
     }  # fmt: skip
     assert manifest.lock_root == recorded[0].lock_root
+
+
+def test_a_run_that_was_recorded_on_postgresql_is_packed_alike(
+    recorded, bundle, unpacked, postgres_url, tmp_path
+):
+    """Byte for byte."""
+    import_store(postgres_url, unpacked.folder / "completions.jsonl")
+    archive = tmp_path / "trial.tar.gz"
+    bundle_run(Path(recorded[0].folder), archive, postgres_url, _silent)
+    assert archive.read_bytes() == bundle.read_bytes()
 
 
 def test_the_commands_pack_check_and_unpack(taco, recorded, tmp_path):
