@@ -165,6 +165,45 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
         raise UserError(f"{option}: expected numbers such as 0.2,0.5; got {text!r}") from error
 
 
+@app.command()
+def compress(
+    model: Annotated[
+        Path, typer.Option(help="A run's folder, a compressor's, or a name on the hub")
+    ],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Texts to compress, one a file; none, or -: stdin", show_default=False),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of tokens to keep; default: the run's own, else 0.5")
+    ] = None,
+    force_token: Annotated[
+        list[str] | None,
+        typer.Option(help="Always kept; may be given again. Default: the run's own"),
+    ] = None,
+    length_tokenizer: Annotated[
+        str | None,
+        typer.Option(help="auto | cl100k_base | policy | a tokenizer.json; default: the run's own"),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Meet the rate on the final text")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON object a line: rate, words, probabilities")
+    ] = False,
+) -> None:
+    """Compress texts as the stock package would, to stdout."""
+    from taco.compress import compress_files
+
+    compress_files(
+        files or [],
+        model,
+        rate,
+        force_tokens=force_token,
+        length_tokenizer=length_tokenizer,
+        exact=exact,
+        as_json=as_json,
+    )
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one message, no traceback."""
     # A warning is for the user too: its sentence, not the line of code that gave it.

@@ -1,5 +1,6 @@
 """Training runs of seconds: few short meetings, a compressor of one layer, a step every 50 ms."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,19 @@ def rows_of(csv_file: Path) -> list[list[str]]:
 def phases(rows: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
     """(Train/Val, Step) of each row below the header."""
     return [(row[0], int(row[2])) for row in rows[1:]]
+
+
+def go_on_training(config: Config, teacher_url: str, runs: Path) -> None:
+    """Train to the end in `runs/trial`: from its last checkpoint, or from the start without one."""
+    from trainer.learning.launch import resume, train_new
+
+    folder = runs / "trial"
+    if list(folder.glob("checkpoints/step-*.pt")):
+        resume(folder, teacher_url=teacher_url, report=_silent)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    train_new(config, "trial", teacher_url=teacher_url, runs=runs, report=_silent)
+
+
+def _silent(_line: str) -> None:
+    """What such a run reports."""

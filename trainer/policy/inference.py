@@ -31,16 +31,35 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How one chunk was cut. W words."""
+
+    words: tuple[str, ...]
+    """As `Chunk.words`."""
+    keep: Mask
+    """(W,): the words kept."""
+    probabilities: Probabilities | None = None
+    """(W,): the keep probabilities, 1 for forced pieces; None where the policy was not asked."""
+    threshold: float | None = None
+    """Words above it are kept, before `drop_consecutive`; None where another rule cut."""
+
+
+@dataclass(frozen=True, slots=True)
 class Compression:
     """A compressed prompt."""
 
     text: str
-    keep: tuple[Mask, ...]
-    """The words kept, (W,) per chunk of the contexts that the context filter left."""
+    cuts: tuple[Cut, ...]
+    """One per chunk of the contexts that the context filter left."""
     original_tokens: int
     """Length of all contexts, without what separates them."""
     compressed_tokens: int
     """Length of what is left of them, counted in the same way."""
+
+    @property
+    def keep(self) -> tuple[Mask, ...]:
+        """The words kept, (W,) per chunk."""
+        return tuple(cut.keep for cut in self.cuts)
 
     @property
     def rate(self) -> float:
@@ -100,10 +119,12 @@ def compress_many(
         prompts = [contexts for contexts, _, _ in filtered]
         segmented = [prompt for _, prompt, _ in filtered]
         rates = [rate for _, _, rate in filtered]
-    masks = deployment_masks(compressor, segmenter, segmented, rates, exact=exact)
+    cuts_of_prompt = _cut_many(compressor, segmenter, segmented, rates, exact=exact)
     return [
-        _finish(segmenter, contexts, prompt, keep, whole=rate >= 1)
-        for contexts, prompt, keep, rate in zip(prompts, segmented, masks, rates, strict=True)
+        _finish(segmenter, contexts, prompt, cuts, whole=rate >= 1)
+        for contexts, prompt, cuts, rate in zip(
+            prompts, segmented, cuts_of_prompt, rates, strict=True
+        )
     ]
 
 
@@ -127,6 +148,19 @@ def deployment_masks(
     Returns:
         For each prompt one mask (W,) per chunk.
     """
+    cuts_of_prompt = _cut_many(compressor, segmenter, prompts, rates, exact=exact)
+    return [tuple(cut.keep for cut in cuts) for cuts in cuts_of_prompt]
+
+
+def _cut_many(
+    compressor: PromptCompressorReinforce,
+    segmenter: Segmenter,
+    prompts: Sequence[SegmentedPrompt],
+    rates: Sequence[float],
+    *,
+    exact: bool,
+) -> list[tuple[Cut, ...]]:
+    """For each prompt one cut per chunk; the arguments of `deployment_masks`."""
     asked = [
         chunk
         for prompt, rate in zip(prompts, rates, strict=True)
@@ -134,20 +168,22 @@ def deployment_masks(
         for chunk in prompt.chunks
     ]
     probabilities = iter(keep_probabilities(compressor, asked))
-    masks = []
+    cuts = []
     for prompt, rate in zip(prompts, rates, strict=True):
         if rate >= 1:
-            masks.append(tuple(np.ones(len(chunk.words), bool) for chunk in prompt.chunks))
+            cuts.append(
+                tuple(Cut(chunk.words, np.ones(len(chunk.words), bool)) for chunk in prompt.chunks)
+            )
             continue
         probs = [next(probabilities) for _ in prompt.chunks]
-        rule = _exact_masks if exact else _stock_masks
-        masks.append(rule(segmenter, prompt, probs, rate))
-    return masks
+        rule = _exact_cuts if exact else _stock_cuts
+        cuts.append(rule(segmenter, prompt, probs, rate))
+    return cuts
 
 
-def stock_mask(
+def stock_cut(
     chunk: Chunk, prob_W: Probabilities, rate: float, *, drop_consecutive: bool = False
-) -> Mask:
+) -> Cut:
     """The stock package's cut of one chunk.
 
     Words strictly above a percentile are kept, each counted as often as it has tokens. The
@@ -160,6 +196,7 @@ def stock_mask(
         drop_consecutive: Whether a force token is dropped where it would follow itself.
     """
     reduce_rate = max(0, 1 - rate)
+    probabilities = prob_W
     overridden = chunk.word_forced
     if drop_consecutive:
         threshold = _percentile(prob_W, overridden, int(100 * reduce_rate))
@@ -171,7 +208,9 @@ def stock_mask(
         np.repeat(prob_W, tokens), np.repeat(overridden, tokens), int(100 * reduce_rate + 1)
     )
     keep = (prob_W >= 1) if threshold == 1 else (prob_W > threshold)
-    return drop_adjacent(chunk, keep) if drop_consecutive else keep
+    if drop_consecutive:
+        keep = drop_adjacent(chunk, keep)
+    return Cut(chunk.words, keep, probabilities, float(threshold))
 
 
 def _percentile(prob_N: Probabilities, overridden_N: Mask, percent: int) -> np.floating:
@@ -188,19 +227,19 @@ def _percentile(prob_N: Probabilities, overridden_N: Mask, percent: int) -> np.f
     return result
 
 
-def _stock_masks(
+def _stock_cuts(
     segmenter: Segmenter, prompt: SegmentedPrompt, probs: Sequence[Probabilities], rate: float
-) -> tuple[Mask, ...]:
+) -> tuple[Cut, ...]:
     drop_consecutive = segmenter.options.drop_consecutive
     return tuple(
-        stock_mask(chunk, prob_W, rate, drop_consecutive=drop_consecutive)
+        stock_cut(chunk, prob_W, rate, drop_consecutive=drop_consecutive)
         for chunk, prob_W in zip(prompt.chunks, probs, strict=True)
     )
 
 
-def _exact_masks(
+def _exact_cuts(
     segmenter: Segmenter, prompt: SegmentedPrompt, probs: Sequence[Probabilities], rate: float
-) -> tuple[Mask, ...]:
+) -> tuple[Cut, ...]:
     """The cut whose text comes nearest to `rate` in tokens; every chunk keeps the same share."""
     chunks = prompt.chunks
     shares = [_share_when_last(chunk, prob_W) for chunk, prob_W in zip(chunks, probs, strict=True)]
@@ -218,7 +257,11 @@ def _exact_masks(
     target = rate * prompt.original_tokens
     above = bisect_left(range(len(cuts) - 1), target, key=tokens_at)
     candidates = range(max(above - 1, 0), above + 1)
-    return masks_at(min(candidates, key=lambda cut: abs(tokens_at(cut) - target)))
+    masks = masks_at(min(candidates, key=lambda cut: abs(tokens_at(cut) - target)))
+    return tuple(
+        Cut(chunk.words, keep, prob_W)
+        for chunk, keep, prob_W in zip(chunks, masks, probs, strict=True)
+    )
 
 
 def _share_when_last(chunk: Chunk, prob_W: Probabilities) -> NDArray[np.float64]:
@@ -235,14 +278,15 @@ def _finish(
     segmenter: Segmenter,
     contexts: Sequence[str],
     prompt: SegmentedPrompt,
-    keep: tuple[Mask, ...],
+    cuts: tuple[Cut, ...],
     *,
     whole: bool,
 ) -> Compression:
+    keep = [cut.keep for cut in cuts]
     texts = segmenter.whole_contexts(contexts) if whole else segmenter.join_contexts(prompt, keep)
     return Compression(
         text=CONTEXT_SEPARATOR.join(texts),
-        keep=keep,
+        cuts=cuts,
         original_tokens=prompt.original_tokens,
         compressed_tokens=segmenter.count_tokens(texts),
     )

@@ -12,6 +12,9 @@ from trainer.policy.words import Chunk
 
 Probabilities = NDArray[np.float32]
 
+CPU_BATCH_PIECES = 4096
+"""Pieces in one forward pass on a CPU, padding counted: larger ones outgrow its caches."""
+
 
 def keep_probabilities(
     compressor: PromptCompressorReinforce, chunks: Sequence[Chunk]
@@ -34,11 +37,26 @@ def first_piece_probabilities(
     return _score(compressor, chunks, piece_keep_probs, _repeat_first_piece)
 
 
-def batches_by_length(chunks: Sequence[Chunk], size: int) -> Iterator[list[int]]:
-    """Indices of chunks, shortest first, at most `size` at a time: little is padded."""
-    order = sorted(range(len(chunks)), key=lambda at: len(chunks[at].piece_ids))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def batches_by_length(
+    chunks: Sequence[Chunk], size: int, pieces: int | None = None
+) -> Iterator[list[int]]:
+    """Indices of chunks, shortest first, so that little is padded.
+
+    Args:
+        chunks: What to group.
+        size: Chunks in one batch, at most.
+        pieces: Pieces in one batch, padding counted, at most, unless a single chunk has more;
+            None: any number.
+    """
+    batch: list[int] = []
+    for at in sorted(range(len(chunks)), key=lambda at: len(chunks[at].piece_ids)):
+        too_wide = pieces is not None and (len(batch) + 1) * len(chunks[at].piece_ids) > pieces
+        if batch and (len(batch) == size or too_wide):
+            yield batch
+            batch = []
+        batch.append(at)
+    if batch:
+        yield batch
 
 
 def _score(
@@ -48,7 +66,8 @@ def _score(
     finish: Callable[[Chunk, Probabilities], Probabilities],
 ) -> list[Probabilities]:
     result: dict[int, Probabilities] = {}
-    for batch in batches_by_length(chunks, compressor.max_batch_size):
+    pieces = CPU_BATCH_PIECES if torch.device(compressor.device).type == "cpu" else None
+    for batch in batches_by_length(chunks, compressor.max_batch_size, pieces):
         with torch.inference_mode():
             prob, _ = forward(
                 compressor.model,

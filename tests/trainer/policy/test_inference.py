@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny_models import CORPUS
 from trainer.policy.contexts import Target
-from trainer.policy.inference import compress, compress_many, stock_mask
+from trainer.policy.inference import compress, compress_many, stock_cut
 from trainer.policy.words import Chunk, CompressionOptions
 
 PLAIN = CompressionOptions()
@@ -34,21 +34,26 @@ def probs(*values: float) -> np.ndarray:
 def test_words_strictly_above_the_percentile_are_kept():
     """Rate 0.5 cuts ten one-token words at the 51st percentile: 4.59 of 0..9 in tenths."""
     prob_W = np.arange(10, dtype=np.float32) / 10
-    assert stock_mask(chunk_of([1] * 10), prob_W, 0.5).tolist() == [False] * 5 + [True] * 5
+    assert stock_cut(chunk_of([1] * 10), prob_W, 0.5).keep.tolist() == [False] * 5 + [True] * 5
 
 
 def test_words_weigh_as_many_tokens_as_they_have():
     """A long word above the cut lifts it: nothing is strictly above the long word itself."""
     prob_W = probs(0.9, 0.1, 0.2, 0.3)
-    assert stock_mask(chunk_of([7, 1, 1, 1]), prob_W, 0.5).tolist() == [False] * 4
-    assert stock_mask(chunk_of([1, 1, 1, 1]), prob_W, 0.5).tolist() == [True, False, False, True]
+    assert stock_cut(chunk_of([7, 1, 1, 1]), prob_W, 0.5).keep.tolist() == [False] * 4
+    assert stock_cut(chunk_of([1, 1, 1, 1]), prob_W, 0.5).keep.tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(0.9, 90), (0.7, 69), (0.5, 49)])
 def test_percentile_is_exact_to_the_float(rate, kept):
     """The cut is at 10 for rate 0.9, where exact arithmetic gives 11; of 101 words 90 lie above."""
     prob_W = np.linspace(0.01, 0.99, 101, dtype=np.float32)
-    assert stock_mask(chunk_of([1] * 101), prob_W, rate).sum() == kept
+    assert stock_cut(chunk_of([1] * 101), prob_W, rate).keep.sum() == kept
 
 
 def test_one_forced_word_changes_the_precision_of_the_cut():
@@ -58,20 +63,20 @@ def test_one_forced_word_changes_the_precision_of_the_cut():
     """
     prob_W = np.linspace(0.01, 1.0, 101, dtype=np.float32)
     one_forced = [False] * 100 + [True]
-    assert stock_mask(chunk_of([1] * 101), prob_W, 0.44).sum() == 43
-    assert stock_mask(chunk_of([1] * 101, one_forced), prob_W, 0.44).sum() == 44
+    assert stock_cut(chunk_of([1] * 101), prob_W, 0.44).keep.sum() == 43
+    assert stock_cut(chunk_of([1] * 101, one_forced), prob_W, 0.44).keep.sum() == 44
 
 
 def test_forced_words_survive_a_cut_at_one():
     """Where forced words fill the whole budget, they and nothing else are kept."""
     chunk = chunk_of([1, 1, 1], forced=[True, True, False])
-    assert stock_mask(chunk, probs(1.0, 1.0, 0.9), 0.3).tolist() == [True, True, False]
+    assert stock_cut(chunk, probs(1.0, 1.0, 0.9), 0.3).keep.tolist() == [True, True, False]
 
 
 def test_words_without_tokens_are_no_error():
     """A chunk that is empty to the length tokenizer keeps its forced words."""
     chunk = chunk_of([0, 0], forced=[True, False])
-    assert stock_mask(chunk, probs(1.0, 0.4), 0.5).tolist() == [True, False]
+    assert stock_cut(chunk, probs(1.0, 0.4), 0.5).keep.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("contexts", [[], [""], [" "], ["\n"], ["😀"], ["", "😀"]])
