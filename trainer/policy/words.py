@@ -135,34 +135,54 @@ class Segmenter:
     def segment_many(self, prompts: Sequence[Sequence[str]]) -> list[SegmentedPrompt]:
         """Cuts prompts into chunks of words; one pass of the tokenizer serves them all."""
         contexts = [context for prompt in prompts for context in prompt]
-        texts_of_context = self.chunk_texts(contexts)
+        prepared = list(map(self._put_stand_ins, contexts))
+        encodings = encode(self._tokenizer, prepared)
+        texts_of_context = list(map(self._cut_up, encodings))
+        # A text that detokenises to itself has its pieces already; the others are read again.
+        known = [texts == [text] for texts, text in zip(texts_of_context, prepared, strict=True)]
         ids_of_chunk = iter(
-            encode_ids(self._tokenizer, [text for texts in texts_of_context for text in texts])
+            encode_ids(
+                self._tokenizer,
+                [
+                    text
+                    for texts, is_known in zip(texts_of_context, known, strict=True)
+                    if not is_known
+                    for text in texts
+                ],
+            )
         )
-        chunks_of_context = iter(
-            [
-                tuple(chunk for _ in texts if (chunk := self._chunk(next(ids_of_chunk))).words)
-                for texts in texts_of_context
-            ]
-        )
+        chunks_of_context = []
+        for encoding, texts, is_known in zip(encodings, texts_of_context, known, strict=True):
+            ids = [encoding.ids] if is_known else [next(ids_of_chunk) for _ in texts]
+            chunks = map(self._chunk, ids)
+            chunks_of_context.append(tuple(chunk for chunk in chunks if chunk.words))
+        length_of_context = map(self._count_encoded, contexts, prepared, encodings)
+        chunks_in_order = iter(chunks_of_context)
         return [
             SegmentedPrompt(
-                contexts=tuple(next(chunks_of_context) for _ in prompt),
-                original_tokens=self.count_tokens(prompt),
+                contexts=tuple(next(chunks_in_order) for _ in prompt),
+                original_tokens=sum(next(length_of_context) for _ in prompt),
             )
             for prompt in prompts
         ]
 
     def chunk_texts(self, contexts: Sequence[str]) -> list[list[str]]:
         """The text of each chunk of each context, added tokens still in it."""
-        prepared = [self._put_stand_ins(context) for context in contexts]
+        prepared = list(map(self._put_stand_ins, contexts))
+        return list(map(self._cut_up, encode(self._tokenizer, prepared)))
+
+    def _cut_up(self, encoding: Any) -> list[str]:
+        """The text of each chunk of an encoded context."""
         return [
-            [
-                self._tokenizer.convert_tokens_to_string(pieces)
-                for pieces in cut_at(encoding.tokens, self._chunk_ends, self._max_seq_len - 2)
-            ]
-            for encoding in encode(self._tokenizer, prepared)
+            self._tokenizer.convert_tokens_to_string(pieces)
+            for pieces in cut_at(encoding.tokens, self._chunk_ends, self._max_seq_len - 2)
         ]
+
+    def _count_encoded(self, context: str, prepared: str, encoding: Any) -> int:
+        """Length of a context that the policy's tokenizer has read, perhaps with stand-ins."""
+        if self._length_tokenizer.is_policys and prepared == context:
+            return len(encoding.ids)
+        return self._length_tokenizer.count(context)
 
     def whole_contexts(self, contexts: Sequence[str]) -> list[str]:
         """Each context where nothing is dropped: the stock package returns its chunks' texts."""

@@ -10,6 +10,7 @@ from llmlingua import PromptCompressor
 from tests.tiny_models import MAKERS, load_stock
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.families import FAMILIES
+from trainer.policy.lengths import cl100k_file
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     path = MAKERS[request.param](tmp_path_factory.mktemp("models"))
     ours = PromptCompressorReinforce(str(path), "cpu", length_tokenizer="policy")
     return Pair(path, ours, load_stock(path, ours.length_tokenizer))
+
+
+@pytest.fixture(scope="session")
+def gpt_pair(pair: Pair) -> Pair:
+    """The pair, counting lengths with cl100k_base, as deployed; skipped where its file is not."""
+    if cl100k_file() is None:
+        pytest.skip("tiktoken has no cl100k_base on disk: set TIKTOKEN_CACHE_DIR")
+    ours = PromptCompressorReinforce(str(pair.path), "cpu", length_tokenizer="cl100k_base")
+    return Pair(pair.path, ours, load_stock(pair.path, ours.length_tokenizer))
 
 
 @pytest.fixture(scope="session")
