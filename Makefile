@@ -69,6 +69,7 @@ bench-scale: $(INSTALLED)
 
 soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill
+	TACO_SOAK_KILLS=50 $(BIN)/pytest tests/end_to_end/test_killed_runs.py
 
 clean:
 	rm -rf $(VENV) .venv-peers $(VLLM_VENV) runs

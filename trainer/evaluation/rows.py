@@ -11,7 +11,7 @@ import numpy as np
 from trainer.evaluation.metrics import Scores, score_pairs
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
-from trainer.policy.inference import Compression, compress_many
+from trainer.policy.inference import Compression, Cut, compress_many
 from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
 from trainer.rollouts.collect import Ask
 from trainer.tasks.rules import first_words, random_drop, rarest_first, stop_word_drop
@@ -105,7 +105,7 @@ def _masked(
         compressions.append(
             Compression(
                 segmenter.join(prompt, keep),
-                keep,
+                tuple(Cut(c.words, mask) for c, mask in zip(prompt.chunks, keep, strict=True)),
                 prompt.original_tokens,
                 segmenter.count_tokens(texts),
             )
