@@ -165,8 +165,8 @@ class Device(_Section):
 class Policy(_Section):
     """How masks are drawn and what is learnt from them."""
 
-    sampler: Literal["rate_held", "bernoulli"] = "rate_held"
-    """`rate_held` meets the target length; on `bernoulli` (the reference's) it has no influence."""
+    sampler: Literal["rate_held", "exact_count", "bernoulli"] = "rate_held"
+    """`rate_held` meets the target length in the mean, `exact_count` always, `bernoulli` never."""
     loss: Literal["leave_one_out", "group_normalized", "none", "reference"] = "leave_one_out"
     """The baseline; `reference`: one rollout, no baseline, log-probs averaged over the words."""
     credit: Literal["rollout", "word"] = "rollout"

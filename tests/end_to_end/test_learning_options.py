@@ -84,6 +84,19 @@ def test_the_learning_rate_warms_up(train):
     assert warm == pytest.approx([1e-3 / 3, 2e-3 / 3, *[1e-3] * 6])
 
 
+def test_the_exact_sampler_trains_in_further_passes_too(train):
+    """Its words' log-probs make ratios like any; every text is as long as the last one."""
+    result = train(sampler="exact_count", passes=2, entropy_per_word=0.003, kl_coeff=0.01)
+    assert [step["loss/passes"] for step in _steps(result)] == [2] * 8
+    log = Path(result.folder) / "logs/rollouts.jsonl"
+    rollouts = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lengths = {}
+    for rollout in rollouts:
+        if rollout["phase"] == "train":
+            lengths.setdefault(rollout["example"], set()).add(rollout["compressed_tokens"])
+    assert all(len(tokens) == 1 for tokens in lengths.values())
+
+
 @pytest.mark.parametrize("policy", [{"credit": "word"}, {"loss": "group_normalized"}])
 def test_credit_changes_what_is_learnt_and_costs_no_call(train, finished, policy):
     """The first batch is drawn and asked as ever; the weights that it leaves are others."""

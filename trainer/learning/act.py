@@ -11,11 +11,11 @@ from torch import Tensor
 
 from trainer.policy.compressor import PromptCompressorReinforce, word_keep_probs
 from trainer.policy.contexts import ContextFilter, Target, filter_contexts
+from trainer.policy.exact_count import exact_count_policy
 from trainer.policy.inference import deployment_masks
 from trainer.policy.sampling import (
     MaskPolicy,
     bernoulli_policy,
-    draw_masks,
     rate_held_policy,
 )
 from trainer.policy.words import (
@@ -138,8 +138,9 @@ def mask_policy(
     forced_CW = _padded([chunk.word_forced for chunk in chunks], width, device)
     if sampler == "bernoulli":
         return bernoulli_policy(prob_CW, is_word_CW, forced_CW)
+    held = exact_count_policy if sampler == "exact_count" else rate_held_policy
     rates = [prepared.target_rate for prepared in batch for _ in prepared.prompt.chunks]
-    return rate_held_policy(
+    return held(
         prob_CW,
         is_word_CW,
         forced_CW,
@@ -156,8 +157,8 @@ def sample_batch(
     samples: int,
 ) -> SampledBatch:
     """S masks per example from the same logits, and the texts that they leave."""
-    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.logits_CW.shape[1]))
-    keep_mask_SCW = draw_masks(policy, noise_SCW.to(policy.logits_CW.device))
+    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.free_CW.shape[1]))
+    keep_mask_SCW = policy.draw(noise_SCW.to(policy.free_CW.device))
     return _sampled_batch(batch, segmenter, keep_mask_SCW)
 
 
@@ -168,7 +169,7 @@ def locked_batch(
     masks: Sequence[Sequence[KeepMask]],
 ) -> SampledBatch:
     """Like `sample_batch`, with given masks: S for each of the B examples."""
-    width, device = policy.logits_CW.shape[1], policy.logits_CW.device
+    width, device = policy.free_CW.shape[1], policy.free_CW.device
     keep_mask_SCW = torch.stack(
         [
             _padded([mask_W for mask in masks_of_sample for mask_W in mask], width, device)

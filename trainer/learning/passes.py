@@ -15,7 +15,7 @@ from trainer.learning.act import PreparedExample, SampledBatch, mask_policy
 from trainer.learning.credit import Credit
 from trainer.learning.run import Run
 from trainer.learning.summary import Update
-from trainer.policy.sampling import MaskPolicy, entropy, kl_divergence, word_log_probs
+from trainer.policy.sampling import MaskPolicy
 
 
 def policy_of(
@@ -44,7 +44,7 @@ def passes(
     """
     config = run.config.policy
     drew = policy.detach()
-    behaviour_SCW = word_log_probs(drew, sampled.keep_mask_SCW)
+    behaviour_SCW = drew.word_log_probs(sampled.keep_mask_SCW)
     start = _start_policy(run, prepared)
     valid = int(reduced(run, credit.counts_BS.sum()))
     for number in range(config.passes):
@@ -52,7 +52,7 @@ def passes(
             policy = policy_of(run, prepared)
             if _mean_kl(run, drew, policy) > config.max_kl:
                 return
-        log_prob_SCW = word_log_probs(policy, sampled.keep_mask_SCW)
+        log_prob_SCW = policy.word_log_probs(sampled.keep_mask_SCW)
         objective_SCW = (
             reinforce.score_function(log_prob_SCW, credit.advantage_SCW)
             if number == 0
@@ -60,8 +60,8 @@ def passes(
                 log_prob_SCW, behaviour_SCW, credit.advantage_SCW, config.clip_ratio
             )
         )
-        entropy_C = entropy(policy)
-        kl_C = kl_divergence(policy, start) if start else torch.zeros_like(entropy_C)
+        entropy_C = policy.entropy()
+        kl_C = policy.kl(start) if start else torch.zeros_like(entropy_C)
         words_C = policy.free_CW.sum(-1).float()
         loss = reinforce.policy_loss(
             sampled.per_example(objective_SCW.sum(-1)).T,
@@ -112,7 +112,7 @@ def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy |
 def _mean_kl(run: Run, drew: MaskPolicy, policy: MaskPolicy) -> float:
     """KL from the policy that drew to the one at hand, per word over all processes."""
     with torch.no_grad():
-        kl = reduced(run, kl_divergence(drew, policy).sum())
+        kl = reduced(run, drew.kl(policy).sum())
         return kl / max(reduced(run, drew.free_CW.sum()), 1)
 
 

@@ -11,7 +11,9 @@ soaks it up.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,19 +26,76 @@ BISECTION_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class MaskPolicy:
-    """Independent Bernoulli distributions over the words of a batch's chunks."""
+class MaskPolicy(ABC):
+    """A distribution over the keep masks of a batch's chunks, with gradient."""
 
-    logits_CW: Tensor
-    """Log-odds of keeping a word; float32, with gradient."""
     free_CW: Tensor
     """Where there is an action: real words that are not forced, in chunks with room for them."""
     forced_CW: Tensor
     """Words that are kept whatever the policy says."""
 
-    def detach(self) -> "MaskPolicy":
+    @abstractmethod
+    def detach(self) -> Self:
+        """The same distribution, without a gradient."""
+
+    @abstractmethod
+    def draw(self, noise_SCW: Tensor) -> Tensor:
+        """Keep masks, bool (S, C, W), forced words included; uniform noise decides."""
+
+    @abstractmethod
+    def word_log_probs(self, keep_mask_SCW: Tensor) -> Tensor:
+        """Log-probability of every word's action, 0 where there is none: float32 (S, C, W).
+
+        A mask's log-probability is their sum.
+        """
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of each chunk's masks: float32 (C,)."""
+
+    @abstractmethod
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, of each chunk's masks: float32 (C,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndependentWords(MaskPolicy):
+    """Independent Bernoulli distributions over the words of a batch's chunks."""
+
+    logits_CW: Tensor
+    """Log-odds of keeping a word; float32, with gradient."""
+
+    def detach(self) -> Self:
         """The same distributions, without a gradient."""
         return replace(self, logits_CW=self.logits_CW.detach())
+
+    def draw(self, noise_SCW: Tensor) -> Tensor:
+        """Keep masks, bool (S, C, W): forced words always, free ones where the noise is below p."""
+        prob_CW = torch.sigmoid(self.logits_CW.detach())
+        return self.forced_CW | (self.free_CW & (noise_SCW < prob_CW))
+
+    def word_log_probs(self, keep_mask_SCW: Tensor) -> Tensor:
+        """Log-probability of every word's action, 0 where there is none: float32 (S, C, W)."""
+        sign_SCW = torch.where(keep_mask_SCW, 1.0, -1.0)
+        return F.logsigmoid(sign_SCW * self.logits_CW) * self.free_CW
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, summed over each chunk's free words: float32 (C,)."""
+        z_CW = self.logits_CW
+        p_CW = torch.sigmoid(z_CW)
+        return ((F.softplus(z_CW) - p_CW * z_CW) * self.free_CW).sum(-1)
+
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, summed over each chunk's free words: float32 (C,).
+
+        In closed form, p (log p - log q) + (1 - p) (log (1 - p) - log (1 - q)), each policy after
+        its own bias: it compares what is drawn, not the classifier's raw probabilities.
+        """
+        z_CW, other_z_CW = self.logits_CW, other.logits_CW
+        p_CW = torch.sigmoid(z_CW)
+        kept_CW = p_CW * (F.logsigmoid(z_CW) - F.logsigmoid(other_z_CW))
+        dropped_CW = (1 - p_CW) * (F.logsigmoid(-z_CW) - F.logsigmoid(-other_z_CW))
+        return ((kept_CW + dropped_CW) * self.free_CW).sum(-1)
 
 
 def word_logits(prob_CW: Tensor) -> Tensor:
@@ -44,9 +103,9 @@ def word_logits(prob_CW: Tensor) -> Tensor:
     return torch.logit(prob_CW.clamp(PROBABILITY_FLOOR, 1.0 - PROBABILITY_FLOOR))
 
 
-def bernoulli_policy(prob_CW: Tensor, is_word_CW: Tensor, forced_CW: Tensor) -> MaskPolicy:
+def bernoulli_policy(prob_CW: Tensor, is_word_CW: Tensor, forced_CW: Tensor) -> IndependentWords:
     """Every word by its own probability; the rate has no influence (the reference's sampler)."""
-    return MaskPolicy(word_logits(prob_CW), is_word_CW & ~forced_CW, forced_CW)
+    return IndependentWords(is_word_CW & ~forced_CW, forced_CW, word_logits(prob_CW))
 
 
 def rate_held_policy(
@@ -55,7 +114,7 @@ def rate_held_policy(
     forced_CW: Tensor,
     word_tokens_CW: Tensor,
     rate_C: Tensor,
-) -> MaskPolicy:
+) -> IndependentWords:
     """The policy whose expected length is the target, chunk by chunk.
 
     A chunk whose forced words fill its budget alone keeps only those and has no action.
@@ -71,7 +130,7 @@ def rate_held_policy(
     budget_C = rate_C * weight_CW.sum(-1) - (weight_CW * forced_CW).sum(-1)
     free_CW = is_word_CW & ~forced_CW & (budget_C > 0)[:, None]
     z_CW = word_logits(prob_CW)
-    return MaskPolicy(hold_rate(z_CW, weight_CW * free_CW, budget_C), free_CW, forced_CW)
+    return IndependentWords(free_CW, forced_CW, hold_rate(z_CW, weight_CW * free_CW, budget_C))
 
 
 def hold_rate(z_CW: Tensor, weight_CW: Tensor, budget_C: Tensor) -> Tensor:
@@ -113,40 +172,3 @@ def uniform_noise(
     address = f"{seed}/{epoch}/{sample_index}/{example_id}".encode()
     key = np.frombuffer(hashlib.sha256(address).digest()[:16], dtype="<u8")
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
-
-
-def draw_masks(policy: MaskPolicy, noise_SCW: Tensor) -> Tensor:
-    """Keep masks, bool (S, C, W): forced words always, free ones where the noise is below p."""
-    prob_CW = torch.sigmoid(policy.logits_CW.detach())
-    return policy.forced_CW | (policy.free_CW & (noise_SCW < prob_CW))
-
-
-def word_log_probs(policy: MaskPolicy, keep_mask_SCW: Tensor) -> Tensor:
-    """Log-probability of every word's action, 0 where there is none: float32 (S, C, W)."""
-    sign_SCW = torch.where(keep_mask_SCW, 1.0, -1.0)
-    return F.logsigmoid(sign_SCW * policy.logits_CW) * policy.free_CW
-
-
-def log_prob(policy: MaskPolicy, keep_mask_SCW: Tensor) -> Tensor:
-    """Log-probability of masks, summed over each chunk's free words: float32 (S, C)."""
-    return word_log_probs(policy, keep_mask_SCW).sum(-1)
-
-
-def entropy(policy: MaskPolicy) -> Tensor:
-    """Entropy in nats, summed over each chunk's free words: float32 (C,)."""
-    z_CW = policy.logits_CW
-    p_CW = torch.sigmoid(z_CW)
-    return ((F.softplus(z_CW) - p_CW * z_CW) * policy.free_CW).sum(-1)
-
-
-def kl_divergence(policy: MaskPolicy, other: MaskPolicy) -> Tensor:
-    """KL(policy || other) in nats, summed over each chunk's free words: float32 (C,).
-
-    In closed form, p (log p - log q) + (1 - p) (log (1 - p) - log (1 - q)), each policy after its
-    own bias: it compares what is drawn, not the classifier's raw probabilities.
-    """
-    z_CW, other_z_CW = policy.logits_CW, other.logits_CW
-    p_CW = torch.sigmoid(z_CW)
-    kept_CW = p_CW * (F.logsigmoid(z_CW) - F.logsigmoid(other_z_CW))
-    dropped_CW = (1 - p_CW) * (F.logsigmoid(-z_CW) - F.logsigmoid(-other_z_CW))
-    return ((kept_CW + dropped_CW) * policy.free_CW).sum(-1)

@@ -16,7 +16,7 @@ from trainer.learning.act import (
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import compress
-from trainer.policy.sampling import entropy, log_prob, uniform_noise
+from trainer.policy.sampling import uniform_noise
 from trainer.policy.words import CompressionOptions
 from trainer.tasks.data import load_examples
 from trainer.types import Example, Question
@@ -70,7 +70,7 @@ def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
 
 def log_probs(policy, sampled):
     """Log-probability of every rollout, (B, S)."""
-    return sampled.per_example(log_prob(policy, sampled.keep_mask_SCW)).T
+    return sampled.per_example(policy.word_log_probs(sampled.keep_mask_SCW).sum(-1)).T
 
 
 def words(policy, sampled):
@@ -238,7 +238,7 @@ def test_a_text_without_words_takes_no_part_and_moves_nobody(compressor, example
     )
     assert as_lists(sampled.texts[:3] + sampled.texts[6:]) == as_lists(alone.texts)
     assert log_probs(policy, sampled)[1].tolist() == [0.0] * SAMPLES
-    assert words(policy, sampled)[1] == sampled.per_example(entropy(policy))[1] == 0
+    assert words(policy, sampled)[1] == sampled.per_example(policy.entropy())[1] == 0
 
 
 @pytest.mark.parametrize("text", ["你好", "\x00", "你\n\n好"])

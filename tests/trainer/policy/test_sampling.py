@@ -8,16 +8,11 @@ import pytest
 import torch
 
 from trainer.policy.sampling import (
-    MaskPolicy,
+    IndependentWords,
     bernoulli_policy,
-    draw_masks,
-    entropy,
     hold_rate,
-    kl_divergence,
-    log_prob,
     rate_held_policy,
     uniform_noise,
-    word_log_probs,
 )
 
 EXPECTED_NOISE = [0.11277103424072266, 0.21083831787109375, 0.17690163850784302, 0.3939460515975952]
@@ -59,8 +54,8 @@ def test_gradient_through_the_bias_matches_finite_differences() -> None:
 
     def log_likelihood(z_CW: torch.Tensor) -> torch.Tensor:
         everywhere = torch.ones_like(mask_CW)
-        policy = MaskPolicy(hold_rate(z_CW, weight_CW, budget_C), everywhere, ~everywhere)
-        return log_prob(policy, mask_CW[None]).sum()
+        policy = IndependentWords(everywhere, ~everywhere, hold_rate(z_CW, weight_CW, budget_C))
+        return policy.word_log_probs(mask_CW[None]).sum(-1).sum()
 
     z_CW.requires_grad_(True)
     (gradient_CW,) = torch.autograd.grad(log_likelihood(z_CW), z_CW)
@@ -90,9 +85,9 @@ def test_a_chunk_full_of_forced_words_has_no_action() -> None:
         torch.ones(1, 4, dtype=torch.long),
         torch.tensor([0.5]),
     )
-    masks_SCW = draw_masks(policy, torch.zeros(3, 1, 4))
+    masks_SCW = policy.draw(torch.zeros(3, 1, 4))
     assert masks_SCW.tolist() == [[[True, True, False, False]]] * 3
-    assert log_prob(policy, masks_SCW).abs().sum() == 0
+    assert policy.word_log_probs(masks_SCW).sum(-1).abs().sum() == 0
 
 
 def test_log_prob_and_entropy_by_hand() -> None:
@@ -102,9 +97,11 @@ def test_log_prob_and_entropy_by_hand() -> None:
     forced_CW = torch.tensor([[False, False, True, False]])
     policy = bernoulli_policy(prob_CW, is_word_CW, forced_CW)
     mask_SCW = torch.tensor([[[True, False, True, False]]])
-    assert log_prob(policy, mask_SCW).item() == pytest.approx(math.log(0.25 * 0.5), rel=1e-5)
+    assert policy.word_log_probs(mask_SCW).sum(-1).item() == pytest.approx(
+        math.log(0.25 * 0.5), rel=1e-5
+    )
     by_hand = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) + math.log(2)
-    assert entropy(policy).item() == pytest.approx(by_hand, rel=1e-5)
+    assert policy.entropy().item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_noise_depends_on_its_address_alone() -> None:
@@ -131,20 +128,19 @@ def test_samples_keep_words_as_often_as_the_policy_says() -> None:
         torch.zeros(1, 3, dtype=torch.bool),
     )
     noise = torch.from_numpy(uniform_noise(0, 0, "x", 0, 60_000)).view(20_000, 1, 3)
-    share_W = draw_masks(policy, noise).float().mean(0)[0]
+    share_W = policy.draw(noise).float().mean(0)[0]
     error_W = 4 * (torch.tensor([0.09, 0.25, 0.09]) / 20_000).sqrt()
     assert ((share_W - torch.tensor([0.1, 0.5, 0.9])).abs() < error_W).all()
 
 
-def test_log_probs_of_words_add_up_to_the_masks() -> None:
-    """Each word has its own; forced words and padding have 0."""
+def test_words_that_are_no_actions_have_no_log_prob() -> None:
+    """Forced words and padding have 0, every free word less."""
     chunks = _random_chunks(3)
     policy = rate_held_policy(**chunks, rate_C=torch.full((3,), 0.4))
-    masks_SCW = draw_masks(policy, torch.rand(4, 3, 9, generator=torch.Generator().manual_seed(3)))
-    words_SCW = word_log_probs(policy, masks_SCW)
+    masks_SCW = policy.draw(torch.rand(4, 3, 9, generator=torch.Generator().manual_seed(3)))
+    words_SCW = policy.word_log_probs(masks_SCW)
     assert (words_SCW[:, ~policy.free_CW] == 0).all()
     assert (words_SCW[:, policy.free_CW] < 0).all()
-    torch.testing.assert_close(words_SCW.sum(-1), log_prob(policy, masks_SCW))
 
 
 def test_kl_is_the_expectation_over_all_masks() -> None:
@@ -159,7 +155,10 @@ def test_kl_is_the_expectation_over_all_masks() -> None:
     )
     bits = torch.tensor(list(product([False, True], repeat=3)))
     masks_SCW = torch.cat([bits, torch.ones(8, 1, dtype=torch.bool)], dim=1)[:, None, :]
-    log_p_S, log_q_S = log_prob(policy, masks_SCW)[:, 0], log_prob(other, masks_SCW)[:, 0]
+    log_p_S, log_q_S = (
+        policy.word_log_probs(masks_SCW).sum(-1)[:, 0],
+        other.word_log_probs(masks_SCW).sum(-1)[:, 0],
+    )
     by_hand = (log_p_S.exp() * (log_p_S - log_q_S)).sum().item()
-    assert kl_divergence(policy, other).item() == pytest.approx(by_hand, rel=1e-5)
-    assert kl_divergence(policy, policy).item() == 0.0
+    assert policy.kl(other).item() == pytest.approx(by_hand, rel=1e-5)
+    assert policy.kl(policy).item() == 0.0
