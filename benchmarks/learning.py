@@ -4,14 +4,20 @@
 by the stock rule, three seeds (data, noise and base). Every trained row starts from its seed's base
 and reaches the teacher over HTTP.
 
-    rows     none, random, rule, base, reference, ours, ours-30k
+    rows     none, oracle, random, rule, base, reference, ours, ours-30k, and ours-30k with one
+             option changed, each with a 95 % bootstrap interval over seeds and contexts
     margins  ours minus rule, base and reference: 95 % paired bootstrap over seeds and contexts
 
 `reference` is the reference's loss (no baseline, log-probs averaged over words, entropy 0.01 on the
 mean) at the best of three learning rates, with as many teacher calls as `ours`; it draws from our
-rate-held sampler, since its own wastes rollouts on texts of the wrong length.
+rate-held sampler, since its own wastes rollouts on texts of the wrong length. `oracle` keeps the
+words that the teacher needs, within ours' budget.
+
+    python -m benchmarks.learning                     everything
+    python -m benchmarks.learning --only ours-30k     some rows, one seed; writes no file
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +49,15 @@ RATE = 0.3
 CONTEXTS = {30_000: 1250, 90_000: 3750}
 """Training contexts by teacher calls: 8 masks a context, 3 questions a mask."""
 REFERENCE_LRS = (1e-4, 3e-4, 1e-3)
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "ours-30k": {},
+    "30k, credit by rollout": {"policy": {"credit": "rollout"}},
+    "30k, group-normalized": {"policy": {"credit": "rollout", "loss": "group_normalized"}},
+    "30k, no baseline": {"policy": {"credit": "rollout", "loss": "none"}},
+    "30k, plain Bernoulli": {"policy": {"credit": "rollout", "sampler": "bernoulli"}},
+    "30k, four passes": {"policy": {"passes": 4}, "hyperparams": {"policy_lr": 5e-4}},
+}
+"""What is learnt from 30,000 teacher calls: the demo's config with some values changed."""
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -59,19 +74,24 @@ class Measured:
 def main() -> None:
     """Measure all rows, print the table, write `results/learning.json`."""
     torch.set_num_threads(1)
+    if only := sys.argv[2:]:
+        with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
+            measure_seed(Path(scratch), SEEDS[0], url, only)
+        return
     with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
         seeds = [measure_seed(Path(scratch), seed, url) for seed in SEEDS]
     reference = max(
         (name for name in seeds[0] if name.startswith("reference")),
         key=lambda name: fmean(seed[name].row.score for seed in seeds),
     )
-    names = ["none", "random", "rule", "base", reference, "ours", "ours-30k"]
+    names = ["none", "oracle", "random", "rule", "base", reference, "ours", *VARIANTS]
     table = [summarize(name, [seed[name] for seed in seeds]) for name in names]
     others = {"rule": "rule", "base": "base", "reference": reference}
     margins = {name: margin(seeds, other) for name, other in others.items()}
     figures = {
         "rate": RATE,
         "rows": table,
+        "f1_at_30k": next(row["f1_mean"] for row in table if row["name"] == "ours-30k"),
         "margins": margins,
         "reference_variants": [
             summarize(name, [seed[name] for seed in seeds])
@@ -81,7 +101,7 @@ def main() -> None:
     }
     show(
         f"F1 against the answer on the original, rate {RATE}, three seeds",
-        ("row", "F1 by seed", "mean", "achieved", "teacher calls", "seconds"),
+        ("row", "F1 by seed", "mean", "95 %", "achieved", "teacher calls", "seconds"),
         [_cells(row) for row in table],
     )
     for name, (low, high) in margins.items():
@@ -89,8 +109,10 @@ def main() -> None:
     publish("learning", figures)
 
 
-def measure_seed(scratch: Path, seed: int, url: str) -> dict[str, Measured]:
-    """Every row of one seed, judged on the same 500 fresh contexts."""
+def measure_seed(
+    scratch: Path, seed: int, url: str, only: Sequence[str] = ()
+) -> dict[str, Measured]:
+    """Every row of one seed, or the trained ones named, judged on the same 500 fresh contexts."""
     folder = scratch / f"seed-{seed}"
     (folder / "data").mkdir(parents=True)
     train = {
@@ -108,13 +130,16 @@ def measure_seed(scratch: Path, seed: int, url: str) -> dict[str, Measured]:
         )
         return result.model_path, result.teacher_calls, time.perf_counter() - start
 
-    models = {"base": (base, 0, 0.0), "ours": trained(90_000), "ours-30k": trained(30_000)}
-    for lr in REFERENCE_LRS:
-        models[f"reference (lr {lr:g})"] = trained(
-            90_000,
-            hyperparams={"policy_lr": lr, "entropy_coeff": 0.01, "epochs": 8},
-            policy={"loss": "reference", "entropy_per_word": 0.0},
-        )
+    rows_to_train: dict[str, tuple[int, dict[str, dict[str, Any]]]] = {
+        "ours": (90_000, {}),
+        **{name: (30_000, sections) for name, sections in VARIANTS.items()},
+        **{f"reference (lr {lr:g})": (90_000, _reference(lr)) for lr in REFERENCE_LRS},
+    }
+    models = {"base": (base, 0, 0.0)} | {
+        name: trained(calls, **sections)
+        for name, (calls, sections) in rows_to_train.items()
+        if not only or name in only
+    }
     return judge_rows(models, base, train[30_000], test, seed, url)
 
 
@@ -133,9 +158,15 @@ def judge_rows(
         compressor = PromptCompressorReinforce(path, "cpu", length_tokenizer="policy")
         compressed[name] = rows.by_policy(compressor, test, options, target, exact=False)
     segmenter = PromptCompressorReinforce(base, "cpu", length_tokenizer="policy").segmenter(options)
-    budgets = [compression.compressed_tokens for compression in compressed["ours"]]
+    ours = compressed.get("ours", compressed["base"])
+    budgets = [compression.compressed_tokens for compression in ours]
     rarest = rows.rarest_words(document_frequencies(x.original_prompt for x in train))
     compressed["none"] = rows.uncompressed(test, segmenter)
+    compressed["oracle"] = [
+        compression
+        for example, budget in zip(test, budgets, strict=True)
+        for compression in rows.by_rule(rows.oracle_words(example), [example], segmenter, [budget])
+    ]
     compressed["random"] = rows.by_rule(rows.random_words(seed), test, segmenter, budgets)
     compressed["rule"] = rows.by_rule(rarest, test, segmenter, budgets)
     measured = {}
@@ -151,10 +182,13 @@ def judge_rows(
 def summarize(name: str, measured: Sequence[Measured]) -> dict[str, Any]:
     """One row of the table over its seeds."""
     scores = [one.row.score for one in measured]
+    by_context = np.stack([_by_context(one) for one in measured])
+    interval = paired_bootstrap(by_context, np.zeros_like(by_context))
     return {
         "name": name,
         "f1_by_seed": scores,
         "f1_mean": fmean(scores),
+        "f1_interval": [interval.low, interval.high],
         "achieved_rate": fmean(one.row.achieved_rate for one in measured),
         "teacher_calls": round(fmean(one.teacher_calls for one in measured)),
         "seconds": fmean(one.seconds for one in measured),
@@ -174,6 +208,13 @@ def _by_context(measured: Measured) -> np.ndarray:
     """Mean score of each context: its questions are no independent draws."""
     values = np.array(measured.row.scores.values, dtype=float)
     return values.reshape(len(measured.row.tokens), -1).mean(axis=1)
+
+
+def _reference(lr: float) -> dict[str, dict[str, Any]]:
+    return {
+        "hyperparams": {"policy_lr": lr, "entropy_coeff": 0.01, "epochs": 8},
+        "policy": {"loss": "reference", "credit": "rollout", "entropy_per_word": 0.0},
+    }
 
 
 def _config(
@@ -196,6 +237,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["name"],
         "  ".join(f"{score:.3f}" for score in row["f1_by_seed"]),
         f"{row['f1_mean']:.3f}",
+        "{:.3f} to {:.3f}".format(*row["f1_interval"]),
         f"{row['achieved_rate']:.3f}",
         f"{row['teacher_calls']:,}",
         f"{row['seconds']:.0f}",

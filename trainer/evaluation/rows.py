@@ -3,6 +3,7 @@
 Every row's texts are answered by the teacher and scored against its answers on the originals.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,16 @@ from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import Compression, Cut, compress_many
 from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
 from trainer.rollouts.collect import Ask
-from trainer.tasks.rules import first_words, random_drop, rarest_first, stop_word_drop
+from trainer.tasks.rules import (
+    clues_first,
+    first_words,
+    random_drop,
+    rarest_first,
+    stop_word_drop,
+)
 from trainer.types import Example, TeacherItem
+
+_WORD = re.compile(r"\w+")
 
 WordRule = Callable[[Chunk, int], np.ndarray]
 """(chunk, budget in tokens) -> keep mask (W,)."""
@@ -116,6 +125,19 @@ def _masked(
 def rarest_words(frequencies: Mapping[str, int]) -> WordRule:
     """The best simple rule here: a text's rarest words, stop words never."""
     return lambda chunk, budget: rarest_first(chunk.words, chunk.word_tokens, budget, frequencies)
+
+
+def oracle_words(example: Example) -> WordRule:
+    """The ceiling: the names in the questions and the answers, which no compressor is shown."""
+    clues = {
+        clue
+        for question in example.questions
+        for clue in (
+            *_WORD.findall(question.reference_completion),
+            *(word for word in _WORD.findall(question.question or "")[1:] if word[0].isupper()),
+        )
+    }
+    return lambda chunk, budget: clues_first(chunk.words, chunk.word_tokens, budget, clues)
 
 
 def random_words(seed: int) -> WordRule:

@@ -9,7 +9,7 @@ at the end does not matter.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -81,6 +81,22 @@ def stop_word_drop(
     drawn = rng.permutation(len(words)).tolist()
     order = sorted(drawn, key=lambda i: _key(words[i]) in STOP_WORDS | {""})
     return _fill(order, word_tokens, budget_tokens)
+
+
+def clues_first(
+    words: Sequence[str],
+    word_tokens: NDArray[np.int64],
+    budget_tokens: int,
+    clues: Container[str],
+) -> KeepMask:
+    """Keeps the clues and then what ends a sentence, as many as the budget holds; shape (W,).
+
+    With a question's names and its answer as clues, an oracle: it has seen what is asked.
+    """
+    keys = ["".join(_WORD.findall(word)) for word in words]
+    clue_places = [i for i, key in enumerate(keys) if key in clues]
+    ends = [i for i, word in enumerate(words) if i not in clue_places and word[-1:] in ".!?"]
+    return _fill(clue_places + ends, word_tokens, budget_tokens)
 
 
 def random_drop(

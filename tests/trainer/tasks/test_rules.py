@@ -1,6 +1,6 @@
 import numpy as np
 
-from trainer.tasks.rules import document_frequencies, random_drop, rarest_first
+from trainer.tasks.rules import clues_first, document_frequencies, random_drop, rarest_first
 
 WORDS = ("the", "▁Vega", "budget", "is", "forty", ",", "Ada", ".")
 TOKENS = np.array([1, 3, 1, 1, 2, 1, 2, 1])
@@ -54,3 +54,12 @@ def test_no_budget_keeps_nothing():
     """Both rules give an empty mask."""
     assert not rarest_first(WORDS, TOKENS, 0, FREQUENCIES).any()
     assert not random_drop(TOKENS, 0, np.random.default_rng(0)).any()
+
+
+def test_the_oracle_keeps_clues_then_sentence_ends():
+    """Every place of a clue; the ends as far as the budget reaches, nothing else."""
+    words = ["Ada", "leads", "Orbdex", ".", "Tea", "for", "Ada", "."]
+    tokens = np.array([1, 1, 3, 1, 1, 1, 1, 1])
+    assert clues_first(words, tokens, 6, {"Ada", "Orbdex"}).nonzero()[0].tolist() == [0, 2, 3, 6]
+    assert clues_first(words, tokens, 9, {"Ada", "Orbdex"}).nonzero()[0].tolist() == [0, 2, 3, 6, 7]
+    assert clues_first(words, tokens, 1, {"Ada", "Orbdex"}).nonzero()[0].tolist() == [0]
