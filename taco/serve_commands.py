@@ -36,13 +36,9 @@ def serve(
     """Run the teacher service in the foreground."""
     if context.invoked_subcommand:
         return
-    import logging
-
     from teacher_service import load_settings
     from teacher_service import serve as run_service
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("teacher_service").setLevel(logging.INFO)
     given = {"host": host, "port": port, "mode": mode, "store": store}
     overrides = {key: value for key, value in given.items() if value is not None}
     run_service(load_settings(config, overrides))

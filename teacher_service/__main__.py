@@ -1,7 +1,6 @@
 """`python -m teacher_service --config FILE`: the service without the rest of the project."""
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -27,8 +26,6 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.stop_with_parent:
         _stop_with_parent()
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("teacher_service").setLevel(logging.INFO)
     try:
         serve(load_settings(arguments.config), arguments.announce_file)
     except StartError as error:

@@ -16,6 +16,7 @@ from teacher_service.gate import Gate, hosts_of, is_loopback
 from teacher_service.identity import stored_identity
 from teacher_service.keys import KeyRing, default_keys_path
 from teacher_service.replies import error_reply
+from teacher_service.request_log import RequestLog
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
 from teacher_service.turns import Turns
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(cache_routes.router)
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_middleware(Gate, ring=ring, hosts=hosts_of(settings.host, settings.allowed_hosts))
+    app.add_middleware(RequestLog)  # Around the gate: what is refused has a name too.
     return app
 
 
@@ -85,7 +87,7 @@ def open_teacher(settings: Settings) -> Teacher:
     usage = UsageLog(store, identity.digest, settings.prices) if backend else None
     leases = store.leases(settings.lease_s) if backend else None
     turns = Turns(leases) if leases else None
-    return Teacher(identity, store, backend, settings.max_in_flight, usage, turns)
+    return Teacher(identity, store, backend, settings.max_in_flight, usage, turns, settings.backend)
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

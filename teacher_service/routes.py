@@ -18,6 +18,7 @@ from teacher_service.incoming import (
     deadline_of,
     teacher_of,
 )
+from teacher_service.metrics import CONTENT_TYPE
 from teacher_service.outcomes import Ask, Outcome, Pending
 from teacher_service.payloads import json_bytes
 from teacher_service.replies import NDJSON, error_reply, json_reply
@@ -96,6 +97,12 @@ async def readyz(request: Request) -> Response:
     if trouble:
         return json_reply({"status": "unavailable", "reason": trouble}, status=503)
     return json_reply({"status": "ready"})
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(teacher_of(request).metrics.text(), media_type=CONTENT_TYPE)
 
 
 def choice_asks(teacher: Teacher, asked: ChoicesRequest) -> list[Ask]:

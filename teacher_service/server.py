@@ -12,6 +12,7 @@ import uvicorn
 
 from teacher_service.app import create_app
 from teacher_service.errors import StartError
+from teacher_service.request_log import set_up_logs
 from teacher_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def serve(settings: Settings, announce_file: Path | None = None) -> None:
     Raises:
         StartError: The port is taken, or store or backend cannot be opened.
     """
+    set_up_logs(as_json=settings.log_format == "json")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: both end in order.
     with suppress(KeyboardInterrupt), bind(settings.host, settings.port) as listener:
         config = uvicorn.Config(

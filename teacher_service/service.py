@@ -26,6 +26,7 @@ from cache import (
 from teacher_service.backends.base import Backend, Endpoint, Finished, UpstreamRequest
 from teacher_service.cache_control import CacheControl, Forward
 from teacher_service.errors import Overloaded, ServiceError, as_service_error, store_problem
+from teacher_service.metrics import Metrics
 from teacher_service.misses import EXPLAINED, explain_misses
 from teacher_service.outcomes import (
     Ask,
@@ -70,6 +71,7 @@ class Teacher:
         max_in_flight: Completions being made at one time.
         usage: Notes who used what; None where nothing can be noted (replay).
         turns: Shared with other services; None where this one alone writes the store.
+        backend_name: As the metrics call it.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class Teacher:
         max_in_flight: int,
         usage: UsageLog | None = None,
         turns: Turns | None = None,
+        backend_name: str = "none",
     ) -> None:
         self.identity = identity
         self.counters = Counters()
+        self.metrics = Metrics(backend_name, self.counters, getattr(backend, "guard", None))
         self.store = store
         self._backend = backend
         self._max_in_flight = max_in_flight
@@ -313,6 +317,7 @@ class Teacher:
                 self.counters.backend_calls += sum(
                     not isinstance(result, ServiceError) for _, result in group
                 )
+                self.metrics.observe(group)
                 await self._keep(leads, group, store=store)
 
     async def _keep(self, leads: list[_Lead], group: Sequence[Finished], *, store: bool) -> None:

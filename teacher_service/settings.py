@@ -134,6 +134,8 @@ class Settings(Section):
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
     max_in_flight: Annotated[int, Field(ge=1)] = 20_000
     """Completions being made at one time; beyond it clients are told to wait."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line; both name the request that they belong to."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 20
     """At a stop, how long completions under way may take to arrive and be stored."""
     prices: PriceSettings = PriceSettings()

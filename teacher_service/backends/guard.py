@@ -44,7 +44,7 @@ class Guard:
         max_concurrency: int,
         total_timeout_s: float,
     ) -> None:
-        self._spending = spending
+        self.spending = spending
         self._total_s = total_timeout_s
         self.limit = AdaptiveLimit(max_concurrency)
         self.slots = Slots(self.limit)
@@ -89,7 +89,7 @@ class Guard:
                 )
             await asyncio.sleep(min(wait_s, LOOK_S))
         try:
-            self._spending.start_call()
+            self.spending.start_call()
             paced_s = self._pace.reserve(tokens)
             await asyncio.sleep(paced_s)
         except BaseException:
@@ -135,6 +135,6 @@ class Guard:
 
     def _settle(self, answer: Answer, tokens: int) -> None:
         usage = answer.usage if isinstance(answer, Completion) else None
-        self._spending.pay(usage)
+        self.spending.pay(usage)
         if usage and isinstance(used := usage.get("total_tokens"), int):
             self._pace.correct(tokens, used)
