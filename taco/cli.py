@@ -166,6 +166,44 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 
 
 @app.command()
+def data(
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="meeting-qa, meeting-summary, code-summary, meetingbank, squad, codesearchnet"
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write")],
+    source: Annotated[
+        str | None, typer.Option(help="A public data set's local folder; default: the hub")
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=1, help="Training records, where a task generates them")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the generator")] = 0,
+) -> None:
+    """Make a task's data files: train, validation and test, with sizes and checksums."""
+    from taco.data import make_data
+
+    make_data(task, output, source=source, count=count, seed=seed)
+
+
+@app.command()
+def base(
+    folder: Annotated[Path, typer.Argument(help="Where the compressor goes")],
+    data: Annotated[Path, typer.Option(help="A data file, for vocabulary and labels")],
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="What it is taught to keep; train at it, too")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a small compressor to start from where none can be downloaded."""
+    from taco.data import make_small_base
+
+    make_small_base(folder, data, rate=rate, seed=seed)
+
+
+@app.command()
 def compress(
     model: Annotated[
         Path, typer.Option(help="A run's folder, a compressor's, or a name on the hub")

@@ -8,12 +8,14 @@ Question: find the question's names in the transcript and take the word of the k
 is nearest to one of them in the same sentence. Where the end of a sentence was dropped, the next
 one counts as its continuation, and its words can mislead, as they would a human reader.
 
-No question: a summary, one line for each cue word that has a value of its kind and a name near it.
+No question: a summary, one line for each cue word that has a value of its kind and a name near it;
+of code, after a line that begins with "Code:", what `builtin_code` finds in it.
 
 How the last user message is read: the last line that begins with "Question:" holds the question;
-the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:" or "Text:" that
-begins a line, up to the question (or to the end, where the question comes first); without such a
-marker, everything but the question is the transcript. A closing "Answer:" or "Summary:" is neither.
+the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:", "Text:" or
+"Code:" that begins a line, up to the question (or to the end, where the question comes first);
+without such a marker, everything but the question is the transcript. A closing "Answer:" or
+"Summary:" is neither.
 """
 
 import re
@@ -22,7 +24,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-RULES_VERSION = 1
+from teacher_service.backends.builtin_code import summarize_code
+
+RULES_VERSION = 2
 """Part of the teacher's identity: to be raised with every change that can change an answer."""
 
 UNKNOWN = "unknown"
@@ -77,7 +81,7 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[.!?\n]")
 _SENTENCE_ENDS = frozenset(".!?\n")
 _QUESTION_LINE = re.compile(r"^[ \t]*Question:[ \t]*(.*)$", re.MULTILINE)
 _TRANSCRIPT_MARKER = re.compile(
-    r"^[ \t]*(?:Transcript|Meeting|Context|Document|Text):", re.MULTILINE
+    r"^[ \t]*(?:Transcript|Meeting|Context|Document|Text|Code):", re.MULTILINE
 )
 _ANSWER_LINE = re.compile(r"\n[ \t]*(?:Answer|Summary):[ \t]*\s*\Z")
 
@@ -103,6 +107,8 @@ def answer(messages: Sequence[Mapping[str, str]]) -> str:
     """
     prompt = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     transcript, question = split_prompt(prompt)
+    if question is None and _is_code(prompt):
+        return summarize_code(transcript) or UNKNOWN
     text = _parse(transcript)
     return _summarize(text) if question is None else _answer_question(text, _parse(question))
 
@@ -120,6 +126,11 @@ def split_prompt(prompt: str) -> tuple[str, str | None]:
     else:
         before, after = "", prompt[start:]
     return _ANSWER_LINE.sub("", before + after).strip(), line[1].strip()
+
+
+def _is_code(prompt: str) -> bool:
+    marker = _TRANSCRIPT_MARKER.search(prompt)
+    return marker is not None and marker[0].endswith("Code:")
 
 
 @lru_cache(maxsize=4096)

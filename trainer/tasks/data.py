@@ -128,12 +128,12 @@ def split_validation(
         (train, validation), each in the given order. Validation is about `share` of the examples,
         and empty where it would leave nothing to train on.
     """
-    train = [example for example in examples if _unit_hash(example.id) >= share]
-    validation = [example for example in examples if _unit_hash(example.id) < share]
+    train = [example for example in examples if unit_hash(example.id) >= share]
+    validation = [example for example in examples if unit_hash(example.id) < share]
     return (train, validation) if train else (list(examples), [])
 
 
-def _unit_hash(text: str) -> float:
+def unit_hash(text: str) -> float:
     """A number in [0, 1) that only the text determines."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
