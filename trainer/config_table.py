@@ -22,8 +22,8 @@ types and values out of range are reported together, before anything heavy is lo
 
 - `train_reinforce.yaml`: the reference implementation's file, its keys and values.
 - `demo.yaml`: what `taco demo` trains.
-- `tasks/*.yaml`: the paper's three tasks, and a stand-in for each that needs no download; every file
-  begins with its commands.
+- `tasks/*.yaml`: the paper's three tasks, and a stand-in for each that needs no download; every
+  file begins with its commands.
 - `teacher/*.yaml`: settings of the teacher service, `taco serve --config FILE`.
 
 `data`, `model`, `task`, `hyperparams`, `logging` and `device` are the reference's sections; the
