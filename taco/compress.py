@@ -45,7 +45,7 @@ def compress_files(
         raise UserError(f"--rate: expected a share of the tokens, above 0 and up to 1; got {rate}")
     texts = [_read(file) for file in files or [STDIN]]
     config = _config_of_run(model)
-    name = str(model) if config is None else _model_of_run(model)
+    name = str(model) if config is None else model_of_run(model)
     if not any(texts) and not as_json:
         return  # Nothing in, nothing out, and no model to wait for.
 
@@ -94,7 +94,7 @@ def _config_of_run(folder: Path) -> Config | None:
     return restored(document.get("config"), description)
 
 
-def _model_of_run(folder: Path) -> str:
+def model_of_run(folder: Path) -> str:
     """Where a run saved its compressor: below its folder, wherever that is now."""
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))

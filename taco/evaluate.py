@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from taco.compress import model_of_run
 from taco.errors import UserError
 from taco.train import teacher_for
 from trainer.config import Config
@@ -169,7 +170,7 @@ def _compressor_paths(request: Request, config: Config) -> dict[str, str]:
     """Name -> where to load it from; the base first."""
     runs = [request.target, *request.seed_runs] if request.target.is_dir() else []
     trained = {
-        "trained" if number == 1 else f"trained-{number}": str(_model_path(run))
+        "trained" if number == 1 else f"trained-{number}": model_of_run(run)
         for number, run in enumerate(runs, start=1)
     }
     return {BASE: config.model.model_load_path, **trained}
@@ -190,25 +191,6 @@ def _plot(evaluation: "Evaluation", folder: Path) -> None:
         write_plot(evaluation, folder / "quality.png")
     else:
         _console.print("no plot: it needs matplotlib, pip install 'taco-rewards[plot]'")
-
-
-def _model_path(run: Path) -> Path:
-    """The compressor that a run made, wherever its folder lies now.
-
-    Raises:
-        UserError: the run is not finished.
-    """
-    try:
-        result: Mapping[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
-        path = run / Path(result["model_path"]).relative_to(result["folder"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{run}: expected a finished run, with result.json: {error}; "
-            f"go on with it first: taco train --resume {run}"
-        ) from error
-    if not path.is_dir():
-        raise UserError(f"{path}: the run's compressor is gone; expected its folder there")
-    return path
 
 
 def _template_digest(config: Config) -> str:
