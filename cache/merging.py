@@ -18,6 +18,7 @@ from cache.errors import ConflictError, StoreDamaged, StoreError
 from cache.key_sets import pages
 from cache.maintenance import Progress, no_progress, reading, writing
 from cache.on_conflict import OnConflict
+from cache.places import shown_place
 from cache.record_rows import insert_records, insert_teachers
 from cache.records import Record, count_records, read_records, records_of
 from cache.reports import read_teachers
@@ -49,7 +50,7 @@ class MergeReport:
 
 def merge_stores(
     place: Path | str,
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     on_conflict: OnConflict = OnConflict.RECORD,
     progress: Progress = no_progress,
 ) -> MergeReport:
@@ -171,10 +172,10 @@ def _distinct(entries: Iterable[StoredEntry]) -> list[StoredEntry]:
     return list(found.values())
 
 
-def _sound(records: Iterator[Record], source: Path) -> Iterator[Record]:
+def _sound(records: Iterator[Record], source: Path | str) -> Iterator[Record]:
     for record in records:
         if problem := record_problem(record):
-            raise StoreDamaged(f"{source}: key {record.key.hex()}: {problem}")
+            raise StoreDamaged(f"{shown_place(source)}: key {record.key.hex()}: {problem}")
         yield record
 
 
@@ -184,9 +185,15 @@ def _told(records: Iterator[Record], total: int, progress: Progress) -> Iterator
         progress(done, total)
 
 
-def _refuse_itself(place: Path | str, sources: Sequence[Path]) -> None:
-    if isinstance(place, str) or not place.exists():
-        return
+def _refuse_itself(place: Path | str, sources: Sequence[Path | str]) -> None:
     for source in sources:
-        if source.exists() and source.samefile(place):
-            raise StoreError(f"{source} is the target itself; name other stores to merge into it")
+        if source == place or _is_same_file(source, place):
+            raise StoreError(
+                f"{shown_place(source)} is the target itself; name other stores to merge into it"
+            )
+
+
+def _is_same_file(one: Path | str, other: Path | str) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return False
+    return one.exists() and other.exists() and one.samefile(other)

@@ -125,7 +125,7 @@ def import_(
 
 @cache_app.command()
 def merge(
-    sources: Annotated[list[Path], typer.Argument(help="The files of other stores")],
+    sources: Annotated[list[str], typer.Argument(help="Other stores: files, or postgresql://…")],
     store: StoreOption = None,
     on_conflict: ConflictOption = OnConflict.RECORD,
 ) -> None:
@@ -133,9 +133,10 @@ def merge(
     from cache.merging import merge_stores
     from taco.cache_tables import print_merge, progress_bar
 
+    target, places = place_of(store), [parse_place(source) for source in sources]
     with progress_bar("merging") as progress:
-        report = merge_stores(place_of(store), sources, on_conflict, progress)
-    print_merge(f"{', '.join(map(str, sources))} -> {shown_place(place_of(store))}", report)
+        report = merge_stores(target, places, on_conflict, progress)
+    print_merge(f"{', '.join(map(shown_place, places))} -> {shown_place(target)}", report)
 
 
 @cache_app.command()

@@ -51,6 +51,16 @@ def test_files_are_merged_into_a_server(file_store, place, store, make_entry):
     assert store.lookup([key])[key].answer.text == "the server's"
 
 
+def test_a_server_is_merged_into_a_file(file_store, place, store, make_entry):
+    """As a file is into a server; and nothing into itself."""
+    store.commit([make_entry("7", "the server's"), make_entry("new", "here")]).result()
+    report = merge_stores(file_store, [place])
+    assert (report.added, report.conflicts) == (1, 1)
+    assert verify_store(file_store).bad == 0
+    with pytest.raises(StoreError, match="is the target itself"):
+        merge_stores(place, [file_store, place])
+
+
 def test_a_service_waits_while_a_command_writes(file_store, place, store, make_entry, tmp_path):
     """It goes on serving, and its own answer comes after the import's, as an alternate."""
     export_store(file_store, tmp_path / "file.jsonl")

@@ -17,6 +17,7 @@ from cache import (
     NewEntry,
     Refusal,
     TeacherIdentity,
+    Use,
     content_digest,
     fingerprint,
 )
@@ -169,6 +170,19 @@ def test_prune_is_a_preview_until_told_otherwise(cache, keys, home, tmp_path):
     assert _figures(cache("prune", "--older-than", "1d"))["selected"] == "0"
     assert cache("prune", "--older-than", "soon").err.startswith("--older-than: expected a number")
     assert cache("prune").err.startswith("expected what to prune")
+
+
+def test_what_a_run_was_served_is_forgotten(taco, keys, home):
+    """By its name; one of a text, keys and a run is meant."""
+    store = home / "completions.sqlite"
+    with CompletionStore.open(store) as opened:
+        opened.record_uses({Use("mine", 1, bytes.fromhex(keys[0]), "hit"): 1}, {})
+    said = taco("cache", "forget", "a text", "--run", "mine", "--store", store)
+    assert said.err.startswith("expected one of: a text, --key KEY")
+    assert said.err.endswith("--run RUN\n")
+    forgotten = taco("cache", "forget", "--run", "mine", "--store", store)
+    assert re.search(r"removed +│ 1 ", forgotten.out), forgotten.err
+    assert "no stored key starts" in taco("cache", "show", keys[0], "--store", store).err
 
 
 def test_promote_forget_backup_and_migrate(cache, keys, home, tmp_path):
