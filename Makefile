@@ -11,7 +11,7 @@ PEERS_BIN := .venv-peers/bin
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -66,6 +66,9 @@ $(PEERS): $(INSTALLED) requirements/benchmark-peers.txt
 
 bench-scale: $(INSTALLED)
 	$(BIN)/python -m benchmarks.scale
+
+bench-service: $(INSTALLED)
+	$(BIN)/python -m benchmarks.service
 
 soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill

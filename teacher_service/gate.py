@@ -69,7 +69,7 @@ class Gate:
             return held is None
         if held is None:
             raise Unauthenticated(
-                "this service wants a key of its own (Authorization: Bearer …; the trainer takes "
+                "this service wants a key of its own (Authorization: Bearer KEY; the trainer takes "
                 "it from TACO_TEACHER_KEY): `taco serve keys add NAME` makes one",
                 code="invalid_api_key",
             )
