@@ -8,7 +8,7 @@ from cache.errors import StoreDamaged, StoreError
 
 _MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_S = 5.0
-_READ_CACHE_KIB = 64 * 1024
+_CACHE_KIB = 64 * 1024
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -20,12 +20,14 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         "PRAGMA fullfsync = ON",  # macOS: a plain fsync stops in the drive's own cache.
         "PRAGMA checkpoint_fullfsync = ON",
         "PRAGMA foreign_keys = ON",
+        # A group touches pages all over the indexes: what does not fit is written twice.
+        f"PRAGMA cache_size = -{_CACHE_KIB}",
     )
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads, and leaves checkpoints to the writer."""
-    statements = (f"PRAGMA cache_size = -{_READ_CACHE_KIB}", "SELECT count(*) FROM sqlite_master")
+    statements = (f"PRAGMA cache_size = -{_CACHE_KIB}", "SELECT count(*) FROM sqlite_master")
     try:
         return _configured(connect(path, "ro"), *statements)
     except sqlite3.OperationalError:
