@@ -54,6 +54,7 @@ def test_the_service_knows_every_key_that_a_run_used(result, url):
 def test_a_resumed_run_keeps_its_id(result, url):
     """What it cost is one sum, however often it was stopped."""
     before = _run_id(result)
+    (Path(result.folder) / "result.json").unlink()  # As if it had been killed before its end.
     resume(Path(result.folder), teacher_url=url, report=lambda _: None)
     assert _run_id(result) == before
     assert len(httpx2.get(f"{url}/v1/runs").json()["data"]) == 1

@@ -167,9 +167,19 @@ def test_a_compressor_that_cannot_be_saved_is_not_lost(config, teacher_url, fini
     assert not any("step" in line for line in resumed.lines)
 
 
-def test_a_finished_run_resumes_to_itself(config, teacher_url, finished, runs):
+def test_a_finished_run_resumes_to_itself(teacher_url, finished):
+    """Nothing is done again, and it needs no checkpoint."""
+    report = Announced()
+    assert resume(Path(finished.folder), teacher_url=teacher_url, report=report) == finished
+    assert report.lines == [
+        f"{finished.folder} is finished; trained compressor: {finished.model_path}"
+    ]
+
+
+def test_a_run_that_was_killed_as_it_finished(teacher_url, finished, runs):
     """What came after its last checkpoint is done again, to the same end."""
     shutil.copytree(finished.folder, runs / "trial")
+    (runs / "trial/result.json").unlink()
     _assert_same(resume(runs / "trial", teacher_url=teacher_url, report=Announced()), finished)
 
 

@@ -91,8 +91,14 @@ def train_new(
 
 
 def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
-    """Go on with a run that was stopped, from its newest checkpoint and with its own config."""
+    """Go on with a run that was stopped, from its newest checkpoint and with its own config.
+
+    Of a finished one, whose checkpoints may be gone or never have been, only the result is told.
+    """
     config = recorded_config(folder)
+    if finished := _recorded_result(folder):
+        report(f"{folder} is finished; trained compressor: {finished.model_path}")
+        return finished
     with connect(config, teacher_url) as teacher:
         accelerator = make_accelerator(config)
         report = report if accelerator.is_main_process else _silent
@@ -107,9 +113,14 @@ def recorded_config(folder: Path) -> Config:
 
 def recorded_weights(folder: Path) -> str | None:
     """The digest of the weights that an earlier run ended with; None where it says nothing."""
+    result = _recorded_result(folder)
+    return result.weights_digest if result else None
+
+
+def _recorded_result(folder: Path) -> Result | None:
     try:
-        return str(json.loads((folder / RESULT).read_text(encoding="utf-8"))["weights_digest"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Result(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
 
 
