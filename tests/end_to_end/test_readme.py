@@ -61,7 +61,12 @@ def paste(checkout, teacher_url):
         done = subprocess.run(
             ["sh", "-c", line],
             cwd=checkout,
-            env={**os.environ, "PATH": path, "TACO_TEACHER_URL": teacher_url},
+            env={
+                **os.environ,
+                "PATH": path,
+                "TACO_TEACHER_URL": teacher_url,
+                "OMP_NUM_THREADS": "1",  # Several are slower on so small a model.
+            },
             capture_output=True,
             text=True,
             timeout=240,
