@@ -46,6 +46,12 @@ class OpenAISettings(Section):
     """Other names by which a reply may call the very same model (a path, a deployment)."""
     api_key_env: str | None = "OPENAI_API_KEY"
     """The variable that holds the key; null for a server that wants none."""
+    organization: str | None = None
+    """Who pays, where a key belongs to several (OpenAI-Organization); null: the key's own."""
+    project: str | None = None
+    """The same of projects (header OpenAI-Project)."""
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the model wants a completion's limit to be called; OpenAI's newer ones: the second."""
     max_concurrency: Annotated[int, Field(ge=1)] = 32
     """Requests upstream at one time."""
     attempt_timeout_s: Annotated[float, Field(gt=0)] = 120

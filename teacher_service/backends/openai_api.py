@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from openai import AsyncOpenAI
 
@@ -32,9 +34,14 @@ class OpenAIBackend:
             settings.provider, settings.model, backend="openai"
         )
         self.guard = guard
+        self._limit_field = settings.limit_field
         self._wire = OpenAIWire(
             AsyncOpenAI(
-                base_url=str(settings.base_url), api_key=api_key or "none", **CLIENT_OPTIONS
+                base_url=str(settings.base_url),
+                api_key=api_key or "none",
+                organization=settings.organization,
+                project=settings.project,
+                **CLIENT_OPTIONS,
             ),
             {settings.model, *settings.accepted_models},
             settings.attempt_timeout_s,
@@ -53,7 +60,18 @@ class OpenAIBackend:
 
     async def _call(self, request: UpstreamRequest) -> Answer:
         tokens = estimate_tokens(request.body)
-        return await self.guard.call(lambda: self._wire.attempt(request), tokens)
+        sent = replace(request, body=_with_limit(request, self._limit_field))
+        return await self.guard.call(lambda: self._wire.attempt(sent), tokens)
+
+
+def _with_limit(request: UpstreamRequest, field: str) -> dict[str, Any]:
+    """The body with a chat's limit under the name that the model knows; its meaning is the same."""
+    body = dict(request.body)
+    if request.endpoint == "chat/completions":
+        for name in {"max_tokens", "max_completion_tokens"} - {field}:
+            if (limit := body.pop(name, None)) is not None:
+                body.setdefault(field, limit)
+    return body
 
 
 def build(settings: Settings) -> OpenAIBackend:

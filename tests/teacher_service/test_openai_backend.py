@@ -257,3 +257,24 @@ def test_a_missing_key_is_a_start_error(store_path, monkeypatch):
     settings = {"backend": "openai", "store": store_path}
     with pytest.raises(StartError, match="OPENAI_API_KEY"):
         create_app(load_settings(None, settings))
+
+
+def test_organisation_and_project_are_headers(start_hosted, upstream):
+    """Who pays has no part in the answer."""
+    reply = start_hosted(organization="org-1", project="proj-1").chat("one")
+    assert reply.status_code == 200
+    assert upstream.headers[0]["openai-organization"] == "org-1"
+    assert upstream.headers[0]["openai-project"] == "proj-1"
+
+
+@pytest.mark.parametrize("said", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("wanted", ["max_tokens", "max_completion_tokens"])
+def test_the_limit_goes_by_the_models_own_name(start_hosted, upstream, said, wanted):
+    """Whatever the client calls it; plain completions know only the old name."""
+    service = start_hosted(limit_field=wanted)
+    service.chat("one", **{said: 7})
+    [sent] = upstream.requests
+    assert {name: sent[name] for name in sent if name.startswith("max_")} == {wanted: 7}
+    upstream.script = [upstream.chat(choices=[{"index": 0, "text": "b", "finish_reason": "stop"}])]
+    service.http.post("/v1/completions", json={"model": "builtin", "prompt": "a", "max_tokens": 7})
+    assert upstream.requests[1]["max_tokens"] == 7

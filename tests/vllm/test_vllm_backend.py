@@ -133,7 +133,7 @@ def start_transformers(model, tmp_path_factory):
 
 def _servers(argument: str) -> list[int]:
     """The server renames its processes; what it is tied to keeps the command's arguments."""
-    listing = ["ps", "-eo", "pid,ppid,args"]
+    listing = ["ps", "-eww", "-o", "pid,ppid,args"]
     lines = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
     [tie] = [one.split()[0] for one in lines if "tied_process" in one and argument in one]
     children = [int(one.split()[0]) for one in lines if one.split()[1] == tie]
