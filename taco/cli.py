@@ -166,6 +166,19 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 
 
 @app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder")],
+    licence: Annotated[
+        str | None, typer.Option(help="Of the model, as the hub names it, such as mit")
+    ] = None,
+) -> None:
+    """Write the model card of a run's compressor, from what the run and its evaluation recorded."""
+    from taco.card import write_card
+
+    write_card(run, licence)
+
+
+@app.command()
 def data(
     task: Annotated[
         str,

@@ -152,3 +152,25 @@ def test_no_validation_data_is_said(taco, config_file):
     assert document["evaluation"]["val_share"] == 0.0
     said = taco("evaluate", config_file)
     assert "leaves no example to evaluate on; name a file with --data" in said.err
+
+
+def test_the_model_card_is_written_from_the_run(taco, run, held_out, teacher_url, monkeypatch):
+    """Digests, rate, template and licence; the figures, once there are some."""
+    monkeypatch.setenv("TACO_TEACHER_URL", teacher_url)
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    said = taco("card", run)
+    assert said.code == 0, said.err
+    assert f"run `taco evaluate {run}` first" in said.out
+    path = Path(result["model_path"]) / "README.md"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("---\nlibrary_name: transformers\n")
+    for part in (result["weights_digest"], result["lock_root"], "rate=0.4", "Question: {question}"):
+        assert part in text
+    assert "None yet." in text
+    assert "\nlicense:" not in text
+    said = taco("evaluate", run, "--examples", "2", "--data", held_out)
+    assert said.code == 0, said.err
+    taco("card", run, "--licence", "mit")
+    text = path.read_text(encoding="utf-8")
+    assert "| trained |" in text
+    assert "\nlicense: mit\n" in text
