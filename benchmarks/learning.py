@@ -17,7 +17,7 @@ words that the teacher needs, within ours' budget.
     python -m benchmarks.learning --only ours-30k     some rows, one seed; writes no file
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,9 @@ class Measured:
 def main() -> None:
     """Measure all rows, print the table, write `results/learning.json`."""
     torch.set_num_threads(1)
-    if only := sys.argv[2:]:
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these, for one seed")
+    if only := parser.parse_args().only:
         with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
             measure_seed(Path(scratch), SEEDS[0], url, only)
         return

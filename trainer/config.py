@@ -167,6 +167,8 @@ class Policy(_Section):
 
     sampler: Literal["rate_held", "exact_count", "bernoulli"] = "rate_held"
     """`rate_held` meets the target length in the mean, `exact_count` always, `bernoulli` never."""
+    rates: tuple[Annotated[Float, Field(gt=0.0, lt=1.0)], ...] = ()
+    """Target rates to train for, so that one compressor serves a range; empty: the one rate."""
     loss: Literal["leave_one_out", "group_normalized", "none", "reference"] = "leave_one_out"
     """The baseline; `reference`: one rollout, no baseline, log-probs averaged over the words."""
     credit: Literal["rollout", "word"] = "rollout"
@@ -193,6 +195,11 @@ class Policy(_Section):
     """The gradient is clipped to this norm."""
     weight_decay: Annotated[Float, Field(ge=0.0)] = 0.0
     """AdamW's weight decay."""
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _list_of_rates(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _group_of_two(self) -> "Policy":
@@ -284,6 +291,16 @@ class Config(_Section):
     teacher: Teacher = Teacher()
     evaluation: Evaluation = Evaluation()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _one_kind_of_target(self) -> "Config":
+        if self.policy.rates and self.hyperparams.target_token >= 1:
+            raise ValueError(
+                f"policy.rates: {list(self.policy.rates)} has no effect, because "
+                f"hyperparams.target_token: {self.hyperparams.target_token} sets every example's "
+                "rate; leave one of them out"
+            )
+        return self
 
 
 def resolved(config: Config) -> Mapping[str, Any]:

@@ -97,6 +97,28 @@ def test_the_exact_sampler_trains_in_further_passes_too(train):
     assert all(len(tokens) == 1 for tokens in lengths.values())
 
 
+def test_one_compressor_is_trained_for_several_rates(train):
+    """Each text aims at one of them, and validation at the run's own."""
+    result = train(rates=[0.25, 0.6], sampler="exact_count")
+    log = Path(result.folder) / "logs/rollouts.jsonl"
+    rollouts = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rates = {
+        phase: [
+            rollout["compressed_tokens"] / rollout["original_tokens"]
+            for rollout in rollouts
+            if rollout["phase"] == phase
+        ]
+        for phase in ("train", "val")
+    }
+    low = [rate for rate in rates["train"] if rate < 0.4]
+    assert low == pytest.approx([0.25] * len(low), abs=0.02)
+    high = [rate for rate in rates["train"] if rate >= 0.4]
+    assert high == pytest.approx([0.6] * len(high), abs=0.02)
+    assert low
+    assert high
+    assert rates["val"] == pytest.approx([0.4] * len(rates["val"]), abs=0.1)
+
+
 @pytest.mark.parametrize("policy", [{"credit": "word"}, {"loss": "group_normalized"}])
 def test_credit_changes_what_is_learnt_and_costs_no_call(train, finished, policy):
     """The first batch is drawn and asked as ever; the weights that it leaves are others."""

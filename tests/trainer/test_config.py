@@ -298,6 +298,14 @@ def test_leave_one_out_needs_a_group(tmp_path):
     assert _load_with(tmp_path, "policy", rollouts_per_example=1, loss="none").policy.samples == 1
 
 
+def test_several_rates_and_a_length_in_tokens_exclude_each_other(tmp_path):
+    """The length would set every example's rate."""
+    assert _load_with(tmp_path, "policy", rates=[0.2, 0.4]).policy.rates == (0.2, 0.4)
+    both = {"policy": {"rates": [0.2]}, "hyperparams": {"target_token": 100}}
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        _load(tmp_path, yaml.safe_dump({**SMALLEST, **both}))
+
+
 @pytest.mark.parametrize("loss", ["none", "reference"])
 def test_credit_by_word_needs_a_group(tmp_path, loss):
     """The other rollouts say which words matter; the reference's loss draws no others."""
@@ -329,6 +337,12 @@ def test_credit_by_word_needs_a_group(tmp_path, loss):
         ("device", {"device_map": "tpu"}),
         ("policy", {"loss": "ppo"}),
         ("policy", {"max_grad_norm": 0}),
+        ("policy", {"passes": 0}),
+        ("policy", {"clip_ratio": 1}),
+        ("policy", {"max_kl": 0}),
+        ("policy", {"kl_coeff": -1}),
+        ("policy", {"warmup_steps": -1}),
+        ("policy", {"rates": 0.3}),
         ("reward", {"compression_tolerance": 1.5}),
         ("reward", {"over_compressed": float("nan")}),
         ("teacher", {"timeout_s": 0}),

@@ -83,22 +83,25 @@ def prepare_batch(
     examples: Sequence[Example],
     compressor: PromptCompressorReinforce,
     segmenter: Segmenter,
-    target: Target,
+    targets: Sequence[Target],
     context_filter: ContextFilter | None,
 ) -> list[PreparedExample]:
     """Cut examples up, and drop whole contexts first if there is a filter.
 
     Every prepared example has a chunk, so that whatever a batch holds, there is a forward pass with
-    a gradient.
+    a gradient. Each example has a target of its own.
     """
     if context_filter is not None:
         return [
             _filtered(example, compressor, segmenter, target, context_filter)
-            for example in examples
+            for example, target in zip(examples, targets, strict=True)
         ]
     segmented = segmenter.segment_many([example.contexts for example in examples])
     prompts = list(map(_with_a_chunk, segmented))
-    rates = [target.rate_for(prompt.original_tokens) for prompt in prompts]
+    rates = [
+        target.rate_for(prompt.original_tokens)
+        for target, prompt in zip(targets, prompts, strict=True)
+    ]
     return list(map(PreparedExample, examples, prompts, rates))
 
 

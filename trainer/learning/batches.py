@@ -27,3 +27,12 @@ def batches_of(examples: Sequence[Example], size: int) -> list[list[Example]]:
 def share_of(batch: Sequence[Example], rank: int, world_size: int) -> list[Example]:
     """The part of a batch that one process works on; may be empty."""
     return list(batch[rank::world_size])
+
+
+def rate_of(example_id: str, seed: int, epoch: int, rates: Sequence[float]) -> float:
+    """The one of several target rates that an example has in an epoch, each as often as the others.
+
+    By a hash, like the order: it depends neither on the batch nor on a resume.
+    """
+    digest = hashlib.sha256(f"rate/{seed}/{epoch}/{example_id}".encode()).digest()
+    return rates[int.from_bytes(digest[:8], "big") % len(rates)]

@@ -33,7 +33,7 @@ from trainer.learning.act import (
     prepare_batch,
     sample_batch,
 )
-from trainer.learning.batches import batches_of, epoch_order, share_of
+from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
@@ -45,6 +45,7 @@ from trainer.learning.summary import (
     mean_reward,
     outcome_metrics,
 )
+from trainer.policy.contexts import Target
 from trainer.policy.sampling import MaskPolicy, uniform_noise
 from trainer.rollouts.collect import CompressedText, check_failures, collect
 from trainer.types import Example, Rollout
@@ -134,7 +135,8 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
     mine = share_of(batch.examples, accelerator.process_index, accelerator.num_processes)
     with times.phase("prepare"):
         # A process without an example still takes part in the backward pass.
-        prepared = _prepare(run, mine or batch.examples[:1])
+        examples = mine or batch.examples[:1]
+        prepared = _prepare(run, examples, training_targets(run, batch.epoch, examples))
     with times.phase("forward"):
         policy = policy_of(run, prepared)
     with times.phase("sample"):
@@ -145,6 +147,14 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
     return Experience(prepared, policy, sampled, own, rollouts)
+
+
+def training_targets(run: Run, epoch: int, examples: Sequence[Example]) -> list[Target]:
+    """The run's target for each example, or one of `policy.rates`."""
+    rates, seed = run.config.policy.rates, run.config.run.seed
+    if not rates:
+        return [run.target] * len(examples)
+    return [Target(rate_of(example.id, seed, epoch, rates)) for example in examples]
 
 
 def take_masks(
@@ -214,7 +224,7 @@ def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
     """Compress the validation examples as they would be deployed, and score them."""
     accelerator, step = run.accelerator, batch.step
     mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
-    texts = deploy(run, step, _prepare(run, mine))
+    texts = deploy(run, step, _prepare(run, mine, [run.target] * len(mine)))
     with stop.waiting():
         own = judge(run, "val", step, texts)
     rollouts = _in_order(gather_object(own), run.val_examples)
@@ -234,8 +244,10 @@ def deploy(run: Run, step: int, prepared: Sequence[PreparedExample]) -> list[Com
     return deploy_batch(prepared, run.compressor, run.segmenter, exact=exact)
 
 
-def _prepare(run: Run, examples: Sequence[Example]) -> list[PreparedExample]:
-    return prepare_batch(examples, run.compressor, run.segmenter, run.target, run.context_filter)
+def _prepare(
+    run: Run, examples: Sequence[Example], targets: Sequence[Target]
+) -> list[PreparedExample]:
+    return prepare_batch(examples, run.compressor, run.segmenter, targets, run.context_filter)
 
 
 def _in_order(rollouts: Sequence[Rollout], examples: Sequence[Example]) -> list[Rollout]:

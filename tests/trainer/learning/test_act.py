@@ -46,7 +46,7 @@ def example(*contexts, id_="x"):
 def act(compressor, examples, *, sampler="rate_held", options=None, target=TARGET, size=512):
     """Prepare and sample a batch: (prepared, policy, sampled)."""
     segmenter = compressor.segmenter(options or CompressionOptions(), size)
-    prepared = prepare_batch(examples, compressor, segmenter, target, None)
+    prepared = prepare_batch(examples, compressor, segmenter, [target] * len(examples), None)
     pad = compressor.tokenizer.pad_token_id
     policy = mask_policy(compressor.model, prepared, sampler, pad, torch.device("cpu"))
     return prepared, policy, sample_batch(policy, prepared, segmenter, NOISE, SAMPLES)
@@ -209,7 +209,7 @@ def test_the_context_filter_drops_whole_contexts_first(compressor, examples):
     context_filter = ContextFilter(target_context=1)
     batch = [example(*contexts), example(contexts[0], id_="single")]
     first, again = (
-        prepare_batch(batch, compressor, segmenter, TARGET, context_filter) for _ in range(2)
+        prepare_batch(batch, compressor, segmenter, [TARGET] * 2, context_filter) for _ in range(2)
     )
     counts = list(map(compressor.length_tokenizer.count, contexts))
     filtered, single = first
@@ -260,7 +260,7 @@ def test_validation_compresses_as_deployed(compressor, examples, exact):
     segmenter = compressor.segmenter(options)
     long = example(" ".join(part.original_prompt for part in examples[:8]), id_="long")
     assert len(segmenter.segment(long.contexts).chunks) > 1
-    batch = prepare_batch([examples[0], long], compressor, segmenter, TARGET, None)
+    batch = prepare_batch([examples[0], long], compressor, segmenter, [TARGET] * 2, None)
     texts = deploy_batch(batch, compressor, segmenter, exact=exact)
     for text in texts:
         expected = compress(
@@ -273,5 +273,5 @@ def test_validation_compresses_as_deployed(compressor, examples, exact):
 def test_a_process_without_validation_examples_has_nothing_to_do(compressor):
     """Several processes share few examples."""
     segmenter = compressor.segmenter(CompressionOptions())
-    batch = prepare_batch([], compressor, segmenter, TARGET, None)
+    batch = prepare_batch([], compressor, segmenter, [], None)
     assert deploy_batch(batch, compressor, segmenter, exact=False) == []

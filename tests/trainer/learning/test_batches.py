@@ -1,6 +1,6 @@
 """Which examples make up a step."""
 
-from trainer.learning.batches import batches_of, epoch_order, share_of
+from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of
 from trainer.types import Example, Question
 
 EXAMPLES = [Example(str(number), ("text",), (Question(None, "x"),)) for number in range(50)]
@@ -36,3 +36,13 @@ def test_processes_share_a_batch():
     """Each example goes to one of them; one may get none."""
     shares = [_ids(share_of(EXAMPLES[:2], rank, 3)) for rank in range(3)]
     assert shares == [["0"], ["1"], []]
+
+
+def test_each_of_several_rates_has_its_share_of_the_examples():
+    """By the example, the epoch and the seed alone; over epochs an example meets all of them."""
+    rates = (0.2, 0.3, 0.5)
+    drawn = [rate_of(str(index), 0, 1, rates) for index in range(3000)]
+    assert all(900 < drawn.count(rate) < 1100 for rate in rates)
+    assert {rate_of("7", 0, epoch, rates) for epoch in range(20)} == set(rates)
+    assert drawn != [rate_of(str(index), 1, 1, rates) for index in range(3000)]
+    assert rate_of("7", 0, 1, rates) == drawn[7]
