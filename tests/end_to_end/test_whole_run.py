@@ -311,6 +311,12 @@ def test_a_context_filter_without_contexts_is_a_warning(train, caplog):
     assert "14 of 14 records have one context, of which nothing can be dropped" in caplog.text
 
 
+def test_a_template_that_asks_no_question_is_a_warning(train, caplog):
+    """Where the records have some: each would get the same answer."""
+    train(task={"prompt": "Sum up: {transcript}"}, hyperparams={"epochs": 1})
+    assert "task.prompt has no {question}, so that the questions of 14 of 14" in caplog.text
+
+
 def test_examples_without_any_word_do_not_end_the_run(train, tmp_path):
     """A batch of nothing else is worth what empty texts are worth, and moves nothing."""
     data = write_meetings(tmp_path / "data.json", 2)

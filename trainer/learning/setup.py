@@ -80,6 +80,8 @@ def prepare_run(
     train_examples, val_examples = _load_data(config)
     if config.hyperparams.use_context_level_filter:
         _warn_of_single_contexts([*train_examples, *val_examples])
+    if "{question}" not in config.task.prompt:
+        _warn_of_unasked_questions([*train_examples, *val_examples])
     compressor = load_compressor(config, accelerator.device)
     optimizer = torch.optim.AdamW(
         compressor.model.parameters(),
@@ -203,6 +205,17 @@ def _warn_of_single_contexts(examples: Sequence[Example]) -> None:
             "hyperparams.use_context_level_filter is true, and %d of %d records have one context, "
             "of which nothing can be dropped; give `original_prompt` as a list of contexts",
             single,
+            len(examples),
+        )
+
+
+def _warn_of_unasked_questions(examples: Sequence[Example]) -> None:
+    asking = sum(any(question.question for question in one.questions) for one in examples)
+    if asking:
+        _log.warning(
+            "task.prompt has no {question}, so that the questions of %d of %d records are not "
+            "asked; add it where the question belongs",
+            asking,
             len(examples),
         )
 
