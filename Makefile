@@ -11,7 +11,7 @@ PEERS_BIN := .venv-peers/bin
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service bench-step soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -63,6 +63,9 @@ $(PEERS): $(INSTALLED) requirements/benchmark-peers.txt
 	$(PEERS_BIN)/python -m pip install --quiet --editable . \
 		--requirement requirements/benchmark-peers.txt
 	@touch $@
+
+bench-step: $(INSTALLED)
+	$(BIN)/python -m benchmarks.step
 
 bench-scale: $(INSTALLED)
 	$(BIN)/python -m benchmarks.scale

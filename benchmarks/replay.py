@@ -5,17 +5,21 @@ overhead_share  of a replayed step, the part outside the compressor's forward pa
                 the service (every completion is cached) and scoring, writing logs and lock
 """
 
-import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from benchmarks.results import publish, show
-from benchmarks.workbench import configure, make_demo_base, make_examples, recording_service
+from benchmarks.workbench import (
+    configure,
+    make_demo_base,
+    make_examples,
+    recording_service,
+    seconds_by_phase,
+)
 from taco.own_service import own_service
 from trainer.config import Config
 from trainer.learning.launch import Result, train_new
@@ -39,7 +43,7 @@ def main() -> None:
         with own_service(mode="replay", store=folder / "completions.sqlite") as url:
             lock = Lock(Path(str(first.lock)))
             replayed, seconds_replay = _timed_run(config, folder, url, lock)
-        seconds = _seconds_by_phase(Path(replayed.folder) / config.logging.log_dir)
+        seconds = seconds_by_phase(Path(replayed.folder) / config.logging.log_dir, warm_up=10)
     total = sum(seconds.values())
     show(
         "A replayed training step",
@@ -86,17 +90,6 @@ def _timed_run(
         report=lambda _line: None,
     )
     return result, time.perf_counter() - start
-
-
-def _seconds_by_phase(log_dir: Path) -> dict[str, float]:
-    """Mean seconds of a step by phase, the first ten steps left out: they warm up."""
-    lines = (log_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    steps: list[dict[str, Any]] = [json.loads(line) for line in lines[10:]]
-    phases = [key for key in steps[0] if key.startswith("seconds/")]
-    return {
-        phase.removeprefix("seconds/"): sum(step[phase] for step in steps) / len(steps)
-        for phase in phases
-    }
 
 
 if __name__ == "__main__":

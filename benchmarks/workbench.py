@@ -1,5 +1,6 @@
 """What the training benchmarks share: generated meetings, a teacher service, a base compressor."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +45,14 @@ def make_demo_base(folder: Path, examples: list[Example], seed: int) -> str:
     texts = [example.original_prompt for example in examples]
     rate = configure().hyperparams.compression_rate
     return str(make_base(folder, texts, rate=rate, seed=seed, report=lambda _line: None))
+
+
+def seconds_by_phase(log_dir: Path, *, warm_up: int) -> dict[str, float]:
+    """Mean seconds of a step by phase, the first steps left out."""
+    lines = (log_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    steps: list[dict[str, Any]] = [json.loads(line) for line in lines[warm_up:]]
+    phases = [key for key in steps[0] if key.startswith("seconds/")]
+    return {
+        phase.removeprefix("seconds/"): sum(step[phase] for step in steps) / len(steps)
+        for phase in phases
+    }
