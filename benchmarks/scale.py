@@ -11,7 +11,8 @@ key that is looked up was looked up before, and its pages were read from the dis
     open_seconds_10m                            opening the large store for writing, with its checks
     bytes_per_row                               file size, requests with their texts included
 
-The large store takes about 11 GB in the folder, which is removed at the end.
+The large store takes about 11 GB in the folder, and 4 GB of memory to build; it is removed at the
+end.
 """
 
 import argparse
