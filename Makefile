@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers/.installed
 PEERS_BIN := .venv-peers/bin
+LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
@@ -70,12 +71,18 @@ bench-step: $(INSTALLED)
 bench-scale: $(INSTALLED)
 	$(BIN)/python -m benchmarks.scale
 
-bench-service: $(INSTALLED)
-	$(BIN)/python -m benchmarks.service
+bench-service: $(INSTALLED) $(LITELLM)
+	$(BIN)/python -m benchmarks.service --litellm $(LITELLM)
+
+# An environment of its own, as for the other peers.
+$(LITELLM): $(INSTALLED) requirements/benchmark-litellm.txt
+	$(BIN)/python -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip install --quiet --requirement requirements/benchmark-litellm.txt
+	@touch $@
 
 soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill
 	TACO_SOAK_KILLS=50 $(BIN)/pytest tests/end_to_end/test_killed_runs.py
 
 clean:
-	rm -rf $(VENV) .venv-peers $(VLLM_VENV) runs
+	rm -rf $(VENV) .venv-peers .venv-litellm $(VLLM_VENV) runs

@@ -86,6 +86,7 @@ def _commands(folder: Path, litellm: Path | None) -> Iterator[tuple[str, list[st
     proxy = {
         "model_list": [{"model_name": MODEL, "litellm_params": upstream}],
         "litellm_settings": {"cache": True, "cache_params": {"type": "local"}},
+        "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
     }
     (folder / "litellm.yaml").write_text(yaml.safe_dump(proxy))
     yield (
