@@ -65,7 +65,7 @@ def set_up_logs(*, as_json: bool) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(_add_request_id)
     handler.setFormatter(_Json() if as_json else _Text())
-    logging.basicConfig(handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("teacher_service").setLevel(logging.INFO)
 
 

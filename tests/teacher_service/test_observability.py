@@ -78,6 +78,7 @@ def test_failures_are_logged_under_their_name(service, as_json, capsys):
     """One line, for people or for a machine; no query, which may hold anything."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
+    root.handlers[:] = []
     try:
         request_log.set_up_logs(as_json=as_json)
         service.http.get("/v1/nothing?secret=1", headers={"X-Request-Id": "mine-1"})
