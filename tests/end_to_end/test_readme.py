@@ -94,6 +94,7 @@ def test_any_client_is_told_where_an_answer_came_from(blocks, paste, teacher_url
     assert said.lower().startswith("cache-status: taco; ")
 
 
+@pytest.mark.timeout(900)  # Five commands, four of which load torch.
 def test_data_is_prepared_trained_on_resumed_and_replayed(blocks, commands, checkout, paste):
     """Every command, in the README's order; the replay gives the same weights."""
     [data] = [block for block in blocks if block.startswith('{"0"')]
