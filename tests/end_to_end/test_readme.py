@@ -35,7 +35,7 @@ def blocks() -> list[str]:
 def commands(blocks) -> list[str]:
     """The command lines of the section but for the servers, which run already."""
     lines = "\n".join(blocks).replace("\\\n", "").splitlines()
-    found = [line for line in lines if line.startswith(("taco ", "accelerate "))]
+    found = [line for line in lines if line.startswith(("taco ", "accelerate ", "echo "))]
     return [line for line in found if not line.startswith("taco serve")]
 
 
@@ -94,7 +94,7 @@ def test_any_client_is_told_where_an_answer_came_from(blocks, paste, teacher_url
     assert said.lower().startswith("cache-status: taco; ")
 
 
-@pytest.mark.timeout(900)  # Five commands, four of which load torch.
+@pytest.mark.timeout(900)  # Six commands, five of which load torch.
 def test_data_is_prepared_trained_on_resumed_and_replayed(blocks, commands, checkout, paste):
     """Every command, in the README's order; the replay gives the same weights."""
     [data] = [block for block in blocks if block.startswith('{"0"')]
@@ -104,6 +104,8 @@ def test_data_is_prepared_trained_on_resumed_and_replayed(blocks, commands, chec
         if line.startswith("taco prepare"):
             records = json.loads((checkout / "my_data.json").read_text())
             assert all("gpt_output" in json.dumps(record) for record in records.values())
+        elif "taco compress" in line:
+            assert set(said.split()) <= {"a", "long", "prompt", "..."}
         elif "--replay" in line:
             assert "weights: bit for bit the recorded ones" in said
         else:
