@@ -193,6 +193,20 @@ def _sampled_batch(
     )
 
 
+def describe_draws(policy: MaskPolicy, sampled: SampledBatch) -> Iterator[dict[str, object]]:
+    """What `PromptCompressorReinforce.get_rl_info` tells of each rollout, as `sampled.texts`."""
+    log_prob_SC = policy.detach().word_log_probs(sampled.keep_mask_SCW).sum(-1)
+    log_probs = sampled.per_example(log_prob_SC).T.flatten().tolist()
+    for text, log_prob in zip(sampled.texts, log_probs, strict=True):
+        yield {
+            "example_id": text.example.id,
+            "sample_index": text.sample_index,
+            "keep_mask": text.keep_mask,
+            "log_prob": log_prob,
+            "compressed_prompt": text.text,
+        }
+
+
 def deploy_batch(
     batch: Sequence[PreparedExample],
     compressor: PromptCompressorReinforce,

@@ -29,6 +29,7 @@ from trainer.learning.act import (
     SampledBatch,
     deploy_batch,
     deployed_texts,
+    describe_draws,
     locked_batch,
     prepare_batch,
     sample_batch,
@@ -141,6 +142,8 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes
         policy = policy_of(run, prepared)
     with times.phase("sample"):
         sampled = take_masks(run, batch, policy, prepared)
+        run.compressor.clear_rl_info()
+        run.compressor.record_rl_info(describe_draws(policy, sampled))
     with times.phase("teacher"), stop.waiting():
         own = judge(run, "train", batch.step, sampled.texts) if mine else []
     rollouts = _in_order(gather_object(own), batch.examples)

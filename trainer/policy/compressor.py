@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +122,16 @@ class PromptCompressorReinforce(PromptCompressor):
             )
         return self._segmenters[key]
 
-    def record_rl_info(self, info: Mapping[str, Any]) -> None:
-        """Notes what one sampled compression drew, for `get_rl_info`."""
-        self._rl_info.append(info)
+    def record_rl_info(self, infos: Iterable[Mapping[str, Any]]) -> None:
+        """Notes what was drawn, one entry a rollout, for `get_rl_info`."""
+        self._rl_info.extend(infos)
 
     def get_rl_info(self) -> list[Mapping[str, Any]]:
-        """What was recorded since the last `clear_rl_info`, oldest first."""
+        """What was drawn since the last `clear_rl_info`, oldest first; in training, a step's.
+
+        Each has example_id, sample_index, keep_mask (one bool array per chunk), log_prob (of the
+        mask, summed over its words) and compressed_prompt.
+        """
         return list(self._rl_info)
 
     def clear_rl_info(self) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from trainer.learning.act import (
     deploy_batch,
+    describe_draws,
     locked_batch,
     mask_policy,
     prepare_batch,
@@ -66,6 +67,18 @@ def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
     assert torch.equal(again.keep_mask_SCW, sampled.keep_mask_SCW)
     swapped = locked_batch(policy, prepared, segmenter, [row[::-1] for row in masks])
     assert torch.equal(swapped.keep_mask_SCW, sampled.keep_mask_SCW.flip(0))
+
+
+def test_what_was_drawn_is_described(compressor, examples):
+    """One entry a rollout, in order; the log-prob is that of its mask."""
+    _, policy, sampled = act(compressor, examples[:2])
+    draws = list(describe_draws(policy, sampled))
+    assert [draw["compressed_prompt"] for draw in draws] == [text.text for text in sampled.texts]
+    assert [draw["keep_mask"] for draw in draws] == [text.keep_mask for text in sampled.texts]
+    prob_W = torch.sigmoid(policy.logits_CW[0]).detach()
+    [mask] = draws[1]["keep_mask"]
+    drawn_W = torch.where(torch.from_numpy(mask), prob_W[: len(mask)], 1 - prob_W[: len(mask)])
+    assert draws[1]["log_prob"] == pytest.approx(drawn_W.log().sum().item(), rel=1e-4)
 
 
 def log_probs(policy, sampled):

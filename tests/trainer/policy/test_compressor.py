@@ -122,8 +122,8 @@ def test_caller_settings_are_not_written_to(bert_path):
 
 def test_rl_info_is_recorded_and_cleared(bert):
     """The reference's names: what was drawn, in order, until it is cleared."""
-    bert.record_rl_info({"log_prob": -1.0})
-    bert.record_rl_info({"log_prob": -2.0})
+    bert.record_rl_info([{"log_prob": -1.0}])
+    bert.record_rl_info([{"log_prob": -2.0}])
     assert [info["log_prob"] for info in bert.get_rl_info()] == [-1.0, -2.0]
     bert.clear_rl_info()
     assert bert.get_rl_info() == []
