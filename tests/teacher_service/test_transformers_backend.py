@@ -13,7 +13,7 @@ import torch
 
 from teacher_service import StartError, create_app, load_settings
 from teacher_service.backend_settings import TransformersSettings
-from teacher_service.backends.base import UpstreamRequest
+from teacher_service.backends.base import Finished, UpstreamRequest
 from teacher_service.backends.causal_lm import CausalLM
 from teacher_service.backends.generation import read_request
 from teacher_service.backends.model_files import find_model
@@ -256,20 +256,24 @@ def test_callers_share_batches_and_each_gets_its_own(qwen):
     asyncio.run(ask())
 
 
-def test_closing_breaks_off_a_long_answer(qwen):
-    """Its caller is told; nothing waits for hundreds of tokens."""
+def test_closing_breaks_off_long_answers(qwen):
+    """Whoever still waits is told; nothing waits for thousands of tokens."""
 
-    async def ask() -> None:
+    async def ask() -> list[Finished]:
         backend = TransformersBackend(*_files_of(qwen, max_context_tokens=100_000))
-        groups = backend.complete([_chat("one", max_tokens=90_000, top_k=1, stop=["\0"])])
-        waiting = asyncio.ensure_future(anext(groups))
-        await asyncio.sleep(0.5)
-        assert not waiting.done()
+        requests = [_chat(f"question {number}", max_tokens=90_000) for number in range(20)]
+        asked = asyncio.ensure_future(_all_of(backend.complete(requests)))
+        await asyncio.sleep(0.2)
         await backend.close()
-        [(_, result)] = await waiting
-        assert "stopped" in result.message
+        return await asked
 
-    asyncio.run(ask())
+    results = [result for _, result in asyncio.run(ask())]
+    assert len(results) == 20
+    assert any("stopped" in getattr(result, "message", "") for result in results)
+
+
+async def _all_of(groups) -> list[Finished]:
+    return [finished async for group in groups for finished in group]
 
 
 def test_the_files_define_the_teacher(qwen, tmp_path):
