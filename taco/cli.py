@@ -219,7 +219,7 @@ def base(
 @app.command()
 def compress(
     model: Annotated[
-        Path, typer.Option(help="A run's folder, a compressor's, or a name on the hub")
+        str, typer.Option(help="A run's folder, a compressor's, or a name on the hub")
     ],
     files: Annotated[
         list[Path] | None,

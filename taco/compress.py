@@ -19,7 +19,7 @@ DEFAULT_RATE = 0.5
 
 def compress_files(
     files: Sequence[Path],
-    model: Path,
+    model: str,
     rate: float | None,
     *,
     force_tokens: Sequence[str] | None,
@@ -44,8 +44,8 @@ def compress_files(
     if rate is not None and not 0 < rate <= 1:
         raise UserError(f"--rate: expected a share of the tokens, above 0 and up to 1; got {rate}")
     texts = [_read(file) for file in files or [STDIN]]
-    config = _config_of_run(model)
-    name = str(model) if config is None else model_of_run(model)
+    config = _config_of_run(Path(model))
+    name = model if config is None else model_of_run(Path(model))
     if not any(texts) and not as_json:
         return  # Nothing in, nothing out, and no model to wait for.
 
