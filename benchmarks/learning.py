@@ -86,10 +86,11 @@ def main() -> None:
         (name for name in seeds[0] if name.startswith("reference")),
         key=lambda name: fmean(seed[name].row.score for seed in seeds),
     )
-    names = ["none", "oracle", "random", "rule", "base", reference, "ours", *VARIANTS]
+    for seed in seeds:
+        seed["reference"] = seed[reference]
+    names = ["none", "oracle", "random", "rule", "base", "reference", "ours", *VARIANTS]
     table = [summarize(name, [seed[name] for seed in seeds]) for name in names]
-    others = {"rule": "rule", "base": "base", "reference": reference}
-    margins = {name: margin(seeds, other) for name, other in others.items()}
+    margins = {name: margin(seeds, name) for name in ("rule", "base", "reference")}
     figures = {
         "rate": RATE,
         "rows": table,
@@ -98,7 +99,7 @@ def main() -> None:
         "reference_variants": [
             summarize(name, [seed[name] for seed in seeds])
             for name in seeds[0]
-            if name.startswith("reference")
+            if name.startswith("reference (")
         ],
     }
     show(
