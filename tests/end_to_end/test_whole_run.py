@@ -18,6 +18,7 @@ from trainer.errors import (
     TeacherUnreachable,
     WriteError,
 )
+from trainer.learning import launch
 from trainer.learning.launch import Result, train_new
 from trainer.learning.lockfile import Lock
 from trainer.learning.run_folder import saved_weights_digest
@@ -174,6 +175,26 @@ def test_training_moves_the_weights(finished, base):
     assert finished.weights_digest != saved_weights_digest(base)
     trained = Path(finished.model_path)
     assert {path.name for path in trained.iterdir()} == {path.name for path in base.iterdir()}
+
+
+def test_the_compressor_tells_what_the_last_step_drew(train, monkeypatch):
+    """By the reference's `get_rl_info`: that step's rollouts, in order, and no earlier one's."""
+    seen = []
+
+    def watched(run, report):
+        seen.append(run.compressor)
+        train_loop(run, report)
+
+    train_loop = launch.train
+    monkeypatch.setattr(launch, "train", watched)
+    folder = Path(train("told").folder)
+    rollouts = _lines(folder / "logs/rollouts.jsonl")
+    last = [one for one in rollouts if one["phase"] == "train" and one["step"] == STEPS]
+    [compressor] = seen
+    assert [
+        (draw["example_id"], draw["sample_index"], draw["compressed_prompt"])
+        for draw in compressor.get_rl_info()
+    ] == [(one["example"], one["sample"], one["compressed_text"]) for one in last]
 
 
 def test_the_same_config_gives_the_same_run(train, finished):
