@@ -28,6 +28,8 @@ def error_object(error: ServiceError) -> Json:
         "param": error.param,
         "code": error.code,
     }
+    if error.retry_after_s is not None:
+        body["retry_after_s"] = error.retry_after_s
     if isinstance(error, CacheMiss) and error.explanation:
         body["explanation"] = error.explanation
     return body

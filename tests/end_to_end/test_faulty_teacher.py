@@ -14,7 +14,7 @@ from trainer.config import Config
 from trainer.errors import TeacherError, TeacherSpent, TooManyFailures
 from trainer.learning.launch import resume, train_new
 
-RETRIES = {"retry_share": 0.5, "retry_reserve": 20}
+RETRIES = {"retry_share": 0.5, "retry_reserve": 20, "breaker_rest_s": 1.5}
 
 
 @pytest.fixture
@@ -81,8 +81,9 @@ def test_an_outage_stops_the_run_with_everything_saved(
 
 
 @pytest.mark.parametrize("fault", ["exhausted quota", "empty choices"])
-def test_no_lasting_fault_becomes_a_reward(start_on, faulty, config, fault, tmp_path):
+def test_no_lasting_fault_becomes_a_reward(start_on, faulty, document, fault, tmp_path):
     """The first step is refused, and nothing was learnt from it."""
+    config = Config.model_validate(document(teacher={"timeout_s": 3}))
     url, _ = start_on(openai={"total_timeout_s": 0.5})
     faulty.share, faulty.faults = 1.0, [fault]
     with pytest.raises(TeacherError):

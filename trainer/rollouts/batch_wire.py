@@ -49,6 +49,7 @@ class _Error(BaseModel):
     message: str
     type: str | None = None
     code: str | None = None
+    retry_after_s: Annotated[float, Field(ge=0)] = 0.0
 
 
 class _Failed(BaseModel):
@@ -56,7 +57,8 @@ class _Failed(BaseModel):
     error: _Error
 
     def attempt(self) -> Attempt:
-        return failed(self.error.message, self.error.type, self.error.code)
+        error = self.error
+        return failed(error.message, error.type, error.code, wait_s=error.retry_after_s)
 
 
 _Item = Annotated[_Completed | _Refused | _Failed, Field(discriminator="outcome")]

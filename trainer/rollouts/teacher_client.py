@@ -5,7 +5,9 @@ TeacherClient ── BatchWire ── our service          one request for the w
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, Self
 
 import httpx2
@@ -16,7 +18,7 @@ from trainer.rollouts.chat_wire import ChatWire
 from trainer.rollouts.hop import Deadline, Hop
 from trainer.rollouts.prompts import check_template
 from trainer.rollouts.teacher_counts import TeacherCounts
-from trainer.rollouts.wire import Wire
+from trainer.rollouts.wire import Attempt, Wire
 from trainer.types import TeacherItem, TeacherReply
 
 _SERVICE = "taco-teacher"
@@ -109,8 +111,9 @@ class TeacherClient:
     def complete(self, items: Sequence[TeacherItem], step: int | None = None) -> list[TeacherReply]:
         """Ask; replies in the order of the items.
 
-        An item that failed is asked once more, unless that is in vain (a replay's cache miss); if
-        it fails again, its reply says so: a failure is a value, not an error.
+        An item that failed is asked once more, unless that is in vain (a replay's cache miss), and
+        as long as the service says when to come again (an upstream in an outage), until the total
+        time is over. If it fails to the end, its reply says so: a failure is a value, not an error.
 
         Args:
             items: what to ask.
@@ -125,11 +128,7 @@ class TeacherClient:
         deadline = Deadline.after(self._timeout_s)
         asker = _asker(self._run_id, step)
         attempts = self._wire.ask(items, deadline, asker)
-        again = [index for index, attempt in enumerate(attempts) if attempt.worth_repeating]
-        if again and deadline.remaining_s > 0:
-            second = self._wire.ask([items[index] for index in again], deadline, asker)
-            for index, attempt in zip(again, second, strict=True):
-                attempts[index] = attempt
+        self._repeat(items, attempts, deadline, asker)
         replies = [attempt.reply for attempt in attempts]
         with self._lock:
             self._counts += TeacherCounts.of(replies)
@@ -138,6 +137,25 @@ class TeacherClient:
                 f"expected completions from the teacher at {self._hop.root}, got {spent.error}"
             )
         return replies
+
+    def _repeat(
+        self,
+        items: Sequence[TeacherItem],
+        attempts: list[Attempt],
+        deadline: Deadline,
+        asker: Mapping[str, str],
+    ) -> None:
+        """Put new attempts in the place of failed ones, as `complete` says."""
+        for number in count():
+            again = [index for index, attempt in enumerate(attempts) if attempt.worth_repeating]
+            wait_s = max((attempts[index].wait_s for index in again), default=0.0)
+            settled = number > 0 and wait_s == 0
+            if not again or settled or wait_s >= deadline.remaining_s:
+                return
+            time.sleep(wait_s)
+            repeated = self._wire.ask([items[index] for index in again], deadline, asker)
+            for index, attempt in zip(again, repeated, strict=True):
+                attempts[index] = attempt
 
     def stats(self) -> dict[str, Any] | None:
         """The service's `/v1/cache/stats`; None from a server that is not ours."""

@@ -26,6 +26,8 @@ class Attempt:
     reply: TeacherReply
     worth_repeating: bool = False
     """It failed in a way that may be over the next time."""
+    wait_s: float = 0.0
+    """How long from now it would fail again, as the server said."""
     spent: bool = False
     """It failed because there is no budget or quota left."""
 
@@ -52,12 +54,13 @@ class Wire(Protocol):
         """The service's counts of itself; None from a server that keeps none."""
 
 
-def failed(message: str, *kinds: str | None) -> Attempt:
+def failed(message: str, *kinds: str | None, wait_s: float = 0.0) -> Attempt:
     """An item that got no answer; `kinds` are the error's type and code."""
     label = next((kind for kind in kinds if kind), "failed")
     reply = TeacherReply(Outcome.FAILED, error=f"{label}: {message}")
     return Attempt(
         reply,
         worth_repeating=_IN_VAIN.isdisjoint(kinds),
+        wait_s=wait_s,
         spent=not _SPENT.isdisjoint(kinds),
     )

@@ -63,9 +63,9 @@ class ScriptedServer:
         }
 
     @staticmethod
-    def failed(index: int, kind: str) -> dict[str, Any]:
+    def failed(index: int, kind: str, **more: Any) -> dict[str, Any]:
         """An item that failed."""
-        error = {"message": "no luck", "type": kind, "param": None, "code": None}
+        error = {"message": "no luck", "type": kind, "param": None, "code": None, **more}
         return {"index": index, "outcome": "failed", "error": error, "key": f"{index:064x}"}
 
 

@@ -128,6 +128,26 @@ def test_an_item_that_recovers_is_answered(ours):
         assert teacher.counts == TeacherCounts(asked=3, misses=3)
 
 
+def test_an_outage_is_waited_out_item_by_item(ours):
+    """An item is asked again for as long as the service says when to come again."""
+    for _ in range(3):
+        ours.then_answer(200, {"data": [ours.failed(0, "upstream_error", retry_after_s=0.15)]})
+    with connect(ours) as teacher:
+        started = time.monotonic()
+        assert texts(teacher.complete([TeacherItem("a")])) == ["A"]
+    assert time.monotonic() - started >= 0.45
+    assert len(ours.seen) == 4
+
+
+def test_an_outage_beyond_the_total_time_is_not_waited_for(ours):
+    """The item has failed at once when waiting cannot help."""
+    ours.then_answer(200, {"data": [ours.failed(0, "upstream_error", retry_after_s=3600)]})
+    with connect(ours) as teacher:
+        [reply] = teacher.complete([TeacherItem("a")])
+    assert reply.outcome is Outcome.FAILED
+    assert len(ours.seen) == 1
+
+
 def test_lost_requests_are_sent_again(ours, caplog):
     """Resets and busy answers on our own hop are waited out, and mentioned once."""
     ours.then_reset(2)
