@@ -5,12 +5,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from taco.cli import main
 from taco.own_service import own_service
+from tests.browser import running_browser
 from tests.postgres_server import PostgresServer, running_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _OURS = ("TACO_TEACHER_", "TACO_SERVICE__", "TACO_HOME")
 
@@ -68,6 +73,15 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database of the test's own, with a store that holds nothing."""
     with postgres_server.database() as url:
         yield url
+
+
+# By module, not by session: in its thread Playwright keeps an event loop, beside which no test can
+# run one of its own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A real browser; see `tests.browser.watched_page`."""
+    with running_browser() as started:
+        yield started
 
 
 @dataclass(frozen=True)
