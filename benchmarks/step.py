@@ -4,8 +4,9 @@ cold_speedup_b8, cold_speedup_b32  steps/s over those of the sequential loop, at
                                    a step, with a teacher of 200 ms latency that knows no answer
                                    yet (32 calls may be under way at once); the same small
                                    compressor, metric and examples, one mask per example
-cached_overhead_share              of a step whose completions are all stored, at 22M parameters:
-                                   the part outside forward pass, backward pass and optimiser
+cached_overhead_share              of a step's wall time when its completions are all stored, at 22M
+                                   parameters: the part outside the compressor's forward pass,
+                                   backward pass and optimiser
 
 The sequential loop does what the reference implementation does: chunks padded to 512 pieces, one
 Bernoulli draw per piece, the reference's loss, one chat completion after the other through the
@@ -30,6 +31,7 @@ from benchmarks.workbench import (
     configure,
     make_demo_base,
     make_examples,
+    overhead_share,
     recording_service,
     seconds_by_phase,
 )
@@ -52,7 +54,6 @@ CACHED_STEPS = 6
 LARGE = {"layers": 12, "hidden": 384, "heads": 6}
 """More than 22 million parameters."""
 PIECES = 512
-MODEL_PHASES = ("forward", "update")
 
 
 def main() -> None:
@@ -197,7 +198,7 @@ def _cached(folder: Path, examples: Sequence[Example]) -> tuple[float, int]:
                 config, name, teacher_url=url, runs=folder / "large-runs", report=lambda _: None
             )
     seconds = seconds_by_phase(Path(result.folder) / config.logging.log_dir, warm_up=1)
-    return 1 - sum(seconds[phase] for phase in MODEL_PHASES) / sum(seconds.values()), parameters
+    return overhead_share(seconds), parameters
 
 
 def _one_question_each(data: Path) -> None:
@@ -217,7 +218,7 @@ def _config(base: str, batch: int, data: Path) -> Config:
         hyperparams={"train_batch_size": batch},
         logging={"log_interval": 1},
         # One mask an example, like the loop beside it, and every text is asked about.
-        policy={"loss": "reference"},
+        policy={"loss": "reference", "credit": "rollout"},
         reward={"compression_tolerance": 1.0},
     )
 

@@ -1,7 +1,7 @@
 """What the training benchmarks share: generated meetings, a teacher service, a base compressor."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from trainer.learning.base import make_base
 from trainer.tasks.data import load_examples, write_records
 from trainer.tasks.meetings import Split, generate_meetings
 from trainer.types import Example
+
+MODEL_PHASES = ("forward", "update")
+"""The compressor's forward passes; its backward passes, clipping and optimiser steps."""
 
 
 def configure(**sections: dict[str, Any]) -> Config:
@@ -48,11 +51,16 @@ def make_demo_base(folder: Path, examples: list[Example], seed: int) -> str:
 
 
 def seconds_by_phase(log_dir: Path, *, warm_up: int) -> dict[str, float]:
-    """Mean seconds of a step by phase, the first steps left out."""
+    """Mean seconds of a step by phase, the first steps left out; they add up to its wall time."""
     lines = (log_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     steps: list[dict[str, Any]] = [json.loads(line) for line in lines[warm_up:]]
-    phases = [key for key in steps[0] if key.startswith("seconds/")]
+    phases = dict.fromkeys(key for step in steps for key in step if key.startswith("seconds/"))
     return {
-        phase.removeprefix("seconds/"): sum(step[phase] for step in steps) / len(steps)
+        phase.removeprefix("seconds/"): sum(step.get(phase, 0.0) for step in steps) / len(steps)
         for phase in phases
     }
+
+
+def overhead_share(seconds: Mapping[str, float]) -> float:
+    """The share of a step's wall time outside the compressor's forward, backward and optimiser."""
+    return 1 - sum(seconds[phase] for phase in MODEL_PHASES) / sum(seconds.values())

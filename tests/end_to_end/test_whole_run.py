@@ -1,6 +1,7 @@
 """What a run leaves behind."""
 
 import json
+import time
 from dataclasses import asdict, replace
 from math import cos, pi
 from pathlib import Path
@@ -153,8 +154,37 @@ def test_the_metrics_agree_with_the_rollouts(run):
         ]
         assert line["reward/mean"] == pytest.approx(sum(rewards) / ROLLOUTS_PER_STEP)
         assert 0.3 < line["policy/entropy_per_word"] < 0.7
-        assert {"seconds/forward", "seconds/teacher", "seconds/update"} < line.keys()
     assert metrics[-1]["teacher/calls_so_far"] == sum(line["teacher/calls"] for line in metrics)
+
+
+def test_the_seconds_of_the_steps_are_the_wall_time_of_the_run(document, teacher_url, tmp_path):
+    """Line by line, from one to the next: rows, console, validation and checkpoints included."""
+    logging = {"log_dir": "logs", "log_interval": 4, "save_interval": 4}
+    config = Config.model_validate(document(logging=logging, evaluation={"val_interval": 2}))
+    pause = 0.2
+
+    def report(line):
+        if line.startswith("step 4/8"):
+            time.sleep(pause)
+
+    start = time.perf_counter()
+    result = train_new(
+        config, "timed", teacher_url=teacher_url, runs=tmp_path / "runs", report=report
+    )
+    elapsed = time.perf_counter() - start
+    lines = _lines(Path(result.folder) / "logs/metrics.jsonl")
+    seconds = [
+        {key.removeprefix("seconds/"): value for key, value in line.items() if "seconds/" in key}
+        for line in lines
+    ]
+    in_every_step = {"prepare", "forward", "sample", "teacher", "loss", "update", "record", "other"}
+    assert all(in_every_step <= step.keys() for step in seconds)
+    assert min(value for step in seconds for value in step.values()) >= 0
+    assert sum(value for step in seconds for value in step.values()) <= elapsed
+    # What follows a step's line is the next one's.
+    assert seconds[4]["record"] >= pause
+    assert [step for step, spent in enumerate(seconds, 1) if "validate" in spent] == [3, 5, 7]
+    assert [step for step, spent in enumerate(seconds, 1) if "save" in spent] == [5]
 
 
 def test_progress_is_told_at_the_logs_interval(finished, reported):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.policy.compressor import PromptCompressorReinforce, word_keep_probs
+from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target, filter_contexts
 from trainer.policy.exact_count import exact_count_policy
 from trainer.policy.inference import deployment_masks
@@ -127,17 +127,16 @@ def _with_a_chunk(prompt: SegmentedPrompt) -> SegmentedPrompt:
     return prompt if prompt.chunks else replace(prompt, contexts=((_NO_WORDS,),))
 
 
+def chunks_of(batch: Sequence[PreparedExample]) -> list[Chunk]:
+    """The C chunks of all examples, in order: what one forward pass is over."""
+    return [chunk for prepared in batch for chunk in prepared.prompt.chunks]
+
+
 def mask_policy(
-    model: torch.nn.Module,
-    batch: Sequence[PreparedExample],
-    sampler: str,
-    pad_token_id: int,
-    device: torch.device,
+    prob_CW: Tensor, is_word_CW: Tensor, batch: Sequence[PreparedExample], sampler: str
 ) -> MaskPolicy:
-    """The policy over a batch's chunks, in one forward pass with gradient."""
-    chunks = [chunk for prepared in batch for chunk in prepared.prompt.chunks]
-    prob_CW, is_word_CW = word_keep_probs(model, chunks, pad_token_id, device)
-    width = prob_CW.shape[1]
+    """The policy over a batch's chunks, from what `word_keep_probs` gives for them."""
+    chunks, width, device = chunks_of(batch), prob_CW.shape[1], prob_CW.device
     forced_CW = _padded([chunk.word_forced for chunk in chunks], width, device)
     if sampler == "bernoulli":
         return bernoulli_policy(prob_CW, is_word_CW, forced_CW)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from trainer.learning import reinforce
-from trainer.learning.act import PreparedExample, SampledBatch, mask_policy
+from trainer.learning.act import PreparedExample, SampledBatch, chunks_of, mask_policy
 from trainer.learning.credit import Credit
 from trainer.learning.run import Run
 from trainer.learning.summary import Update
+from trainer.policy.compressor import word_keep_probs
 from trainer.policy.sampling import MaskPolicy
 
 
@@ -23,7 +24,10 @@ def policy_of(
 ) -> MaskPolicy:
     """The policy over a batch, with gradient; that of another model where one is given."""
     pad, device = run.compressor.tokenizer.pad_token_id, run.accelerator.device
-    return mask_policy(model or run.model, prepared, run.config.policy.sampler, pad, device)
+    with run.times.phase("forward"):
+        probs = word_keep_probs(model or run.model, chunks_of(prepared), pad, device)
+    with run.times.phase("sample"):
+        return mask_policy(*probs, prepared, run.config.policy.sampler)
 
 
 def passes(
@@ -73,7 +77,8 @@ def passes(
             entropy_per_word=config.entropy_per_word,
             kl_coeff=config.kl_coeff,
         )
-        grad_norm = _step(run, loss, valid)
+        with run.times.phase("update"):
+            grad_norm = _step(run, loss, valid)
         words = words_C.sum().clamp_min(1)
         yield Update(
             loss=reduced(run, loss) / max(valid, 1),

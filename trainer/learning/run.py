@@ -1,7 +1,7 @@
 """One training run: everything that the loop works with, and where it is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
 from trainer.learning.replay import Replay
 from trainer.learning.run_folder import CHECKPOINTS, LOCK
-from trainer.learning.summary import compression_ratio, mean_reward
+from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.words import Segmenter
@@ -59,6 +59,8 @@ class Run:
     """The last step that was followed by a validation."""
     teacher_calls: int = 0
     """(text, question) pairs asked in training, cached or not."""
+    times: StepTimes = field(default_factory=StepTimes)
+    """From one step's line in the metrics to the next one's: a step's wall time."""
 
     def save(self) -> None:
         """Write a checkpoint of the state after the last finished step.
@@ -68,23 +70,24 @@ class Run:
         """
         if self.logs is None:
             return
-        files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
-        if self.lock:
-            self.lock.flush()
-        save_checkpoint(
-            self.folder / CHECKPOINTS,
-            Progress(
-                self.finished_steps,
-                self.validated_steps,
-                measure_logs(self.folder, files),
-                self.teacher_calls,
-            ),
-            {
-                "model": self.accelerator.unwrap_model(self.model).state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-            },
-        )
+        with self.times.phase("save"):
+            files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
+            if self.lock:
+                self.lock.flush()
+            save_checkpoint(
+                self.folder / CHECKPOINTS,
+                Progress(
+                    self.finished_steps,
+                    self.validated_steps,
+                    measure_logs(self.folder, files),
+                    self.teacher_calls,
+                ),
+                {
+                    "model": self.accelerator.unwrap_model(self.model).state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scheduler": self.scheduler.state_dict(),
+                },
+            )
 
     def close(self) -> None:
         """Give the files back."""

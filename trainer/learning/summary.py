@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,19 +28,38 @@ class Update:
 
 
 class StepTimes:
-    """Seconds of one step by phase."""
+    """Wall time by phase, every moment in exactly one: a lap's phases add up to what it took.
 
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+    On a GPU, kernels still under way count where they are next waited for.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._charged_until = clock()
+        self._open = ["other"]
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time of this block towards a phase."""
-        start = time.perf_counter()
+        """Count this block towards a phase, but for what phases within it count for themselves."""
+        self._charge()
+        self._open.append(name)
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - start
+            self._charge()
+            self._open.pop()
+
+    def lap(self) -> dict[str, float]:
+        """Seconds by phase since the last lap; `other` is what lay in none."""
+        self._charge()
+        seconds, self._seconds = dict(self._seconds), defaultdict(float)
+        return seconds
+
+    def _charge(self) -> None:
+        now = self._clock()
+        self._seconds[self._open[-1]] += now - self._charged_until
+        self._charged_until = now
 
 
 def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -40,7 +40,6 @@ from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
 from trainer.learning.run import Run
 from trainer.learning.summary import (
-    StepTimes,
     console_line,
     learning_metrics,
     mean_reward,
@@ -89,15 +88,16 @@ def train(run: Run, report: Report = print) -> None:
         ReplayError: a replayed run departs from its lock.
     """
     with StopSignal() as stop:
+        run.times.lap()  # What came before is no step's.
         for batch in remaining_batches(run):
             if batch.step > run.finished_steps:
-                times = StepTimes()
                 with saved_on_failure(run, report):
-                    experience = gather_experience(run, batch, stop, times)
-                learn(run, batch, experience, times, report)
+                    experience = gather_experience(run, batch, stop)
+                learn(run, batch, experience, report)
             with saved_on_failure(run, report):
                 if run.owes_validation(batch.step):
-                    validate(run, batch, stop, report)
+                    with run.times.phase("validate"):
+                        validate(run, batch, stop, report)
                 if stop.requested:
                     raise KeyboardInterrupt
             if batch.step % run.config.logging.save_interval == 0:
@@ -130,21 +130,20 @@ def remaining_batches(run: Run) -> Iterator[Batch]:
                 yield Batch(epoch, step, examples)
 
 
-def gather_experience(run: Run, batch: Batch, stop: StopSignal, times: StepTimes) -> Experience:
+def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
     """Draw masks, ask the teacher, score: everything before a weight changes."""
     config, accelerator = run.config, run.accelerator
     mine = share_of(batch.examples, accelerator.process_index, accelerator.num_processes)
-    with times.phase("prepare"):
+    with run.times.phase("prepare"):
         # A process without an example still takes part in the backward pass.
         examples = mine or batch.examples[:1]
         prepared = _prepare(run, examples, training_targets(run, batch.epoch, examples))
-    with times.phase("forward"):
-        policy = policy_of(run, prepared)
-    with times.phase("sample"):
+    policy = policy_of(run, prepared)
+    with run.times.phase("sample"):
         sampled = take_masks(run, batch, policy, prepared)
         run.compressor.clear_rl_info()
         run.compressor.record_rl_info(describe_draws(policy, sampled))
-    with times.phase("teacher"), stop.waiting():
+    with run.times.phase("teacher"), stop.waiting():
         own = judge(run, "train", batch.step, sampled.texts) if mine else []
     rollouts = _in_order(gather_object(own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
@@ -184,28 +183,28 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
     )
 
 
-def learn(run: Run, batch: Batch, experience: Experience, times: StepTimes, report: Report) -> None:
+def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
     """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
     prepared, sampled, policy = experience.prepared, experience.sampled, experience.policy
-    credit = credit_of(run, experience)
     lr = float(run.scheduler.get_last_lr()[0])
-    with times.phase("update"):
+    with run.times.phase("loss"):
+        credit = credit_of(run, experience)
         updates = list(passes(run, prepared, sampled, policy, credit))
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
-    with times.phase("record"):
+    with run.times.phase("record"):
         run.record("train", batch.step, experience.rollouts)
-    metrics = {
-        **outcome_metrics(experience.rollouts),
-        **learning_metrics(credit.advantage_SCW, updates, lr=lr),
-        "teacher/calls_so_far": run.teacher_calls,
-        **{f"seconds/{phase}": seconds for phase, seconds in times.seconds.items()},
-    }
-    run.log_step(batch.epoch, batch.step, metrics)
-    if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
-        run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
-        report(console_line(batch.step, run.total_steps, metrics))
+        metrics = {
+            **outcome_metrics(experience.rollouts),
+            **learning_metrics(credit.advantage_SCW, updates, lr=lr),
+            "teacher/calls_so_far": run.teacher_calls,
+            **{f"seconds/{phase}": seconds for phase, seconds in run.times.lap().items()},
+        }
+        run.log_step(batch.epoch, batch.step, metrics)
+        if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
+            run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
+            report(console_line(batch.step, run.total_steps, metrics))
 
 
 def credit_of(run: Run, experience: Experience) -> Credit:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from trainer.learning.act import (
+    chunks_of,
     deploy_batch,
     describe_draws,
     locked_batch,
@@ -14,7 +15,7 @@ from trainer.learning.act import (
     prepare_batch,
     sample_batch,
 )
-from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.compressor import PromptCompressorReinforce, word_keep_probs
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import compress
 from trainer.policy.sampling import uniform_noise
@@ -49,7 +50,8 @@ def act(compressor, examples, *, sampler="rate_held", options=None, target=TARGE
     segmenter = compressor.segmenter(options or CompressionOptions(), size)
     prepared = prepare_batch(examples, compressor, segmenter, [target] * len(examples), None)
     pad = compressor.tokenizer.pad_token_id
-    policy = mask_policy(compressor.model, prepared, sampler, pad, torch.device("cpu"))
+    probs = word_keep_probs(compressor.model, chunks_of(prepared), pad, "cpu")
+    policy = mask_policy(*probs, prepared, sampler)
     return prepared, policy, sample_batch(policy, prepared, segmenter, NOISE, SAMPLES)
 
 
