@@ -66,25 +66,56 @@ def train(
         bool,
         typer.Option("--locked-masks", help="With --replay: train on the recorded masks"),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what the run may ask and cost, and ask nothing"),
+    ] = False,
+    input_per_million: Annotated[
+        float | None, typer.Option(min=0, help="With --dry-run: USD for a million prompt tokens")
+    ] = None,
+    output_per_million: Annotated[
+        float | None, typer.Option(min=0, help="With --dry-run: the same of completion tokens")
+    ] = None,
     teacher: TeacherOption = None,
     store: StoreOption = None,
 ) -> None:
     """Train a compressor with REINFORCE, against the teacher service."""
     from taco.train import replay_run, resume_run, train_run
 
+    overrides = overrides or []
+    if resume and config and "=" in str(config):  # `--resume RUN budget.calls=2000`
+        config, overrides = None, [str(config), *overrides]
     # A replay may have a config: that of the lock for other paths.
     if not (config or resume or replay) or (resume and (config or replay)):
         raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
     if locked_masks and not replay:
         raise UserError("--locked-masks: expected --replay LOCK with it, whose masks are meant")
-    if replay:
-        replay_run(
-            replay, config, overrides or [], store and place_of(store), locked_masks=locked_masks
-        )
+    place = store and place_of(store)
+    if dry_run:
+        _dry_run(config, overrides, teacher, input_per_million, output_per_million)
+    elif replay:
+        replay_run(replay, config, overrides, place, locked_masks=locked_masks)
     elif resume:
-        resume_run(resume, teacher, store and place_of(store))
+        resume_run(resume, overrides, teacher, place)
     elif config:
-        train_run(config, overrides or [], teacher, store and place_of(store))
+        train_run(config, overrides, teacher, place)
+
+
+def _dry_run(
+    config: Path | None,
+    overrides: list[str],
+    teacher: Path | None,
+    input_per_million: float | None,
+    output_per_million: float | None,
+) -> None:
+    from taco.dry_run import Prices, show_forecast
+
+    if config is None:
+        raise UserError("--dry-run: expected a config, whose run is meant")
+    given = None
+    if input_per_million is not None or output_per_million is not None:
+        given = Prices(input_per_million or 0.0, output_per_million or 0.0)
+    show_forecast(config, overrides, teacher, given)
 
 
 @app.command()

@@ -28,12 +28,14 @@ def train_run(
         launch.train_new(config, name, teacher_url=url, report=_console.print)
 
 
-def resume_run(folder: Path, teacher: Path | None, store: Path | str | None) -> None:
-    """Go on with a run that was stopped."""
+def resume_run(
+    folder: Path, overrides: Sequence[str], teacher: Path | None, store: Path | str | None
+) -> None:
+    """Go on with a run that was stopped; overrides may raise its budget."""
     from trainer.learning import launch
 
     with _interruptible(), teacher_for(launch.recorded_config(folder), teacher, store) as url:
-        launch.resume(folder, teacher_url=url, report=_console.print)
+        launch.resume(folder, overrides, teacher_url=url, report=_console.print)
 
 
 def replay_run(

@@ -10,6 +10,7 @@ from teacher_service.cache_control import Mode
 from teacher_service.misses import explanation_object
 from teacher_service.outcomes import Counters
 from teacher_service.payloads import Json
+from teacher_service.settings import PriceSettings
 
 if TYPE_CHECKING:
     from cache.explaining import Explanation
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
     from cache.uses import Amount
 
 
-def stats(mode: Mode, teacher: TeacherIdentity, counters: Counters, held: StoreStats) -> Json:
-    """The service in figures."""
+def stats(
+    mode: Mode,
+    teacher: TeacherIdentity,
+    prices: PriceSettings,
+    counters: Counters,
+    held: StoreStats,
+) -> Json:
+    """The service in figures; prices are null where the settings have none."""
     return {
         "mode": mode,
         "teacher": {"name": teacher.name, "digest": teacher.digest, "backend": teacher.backend},
+        "prices": prices.model_dump() if prices.unit else None,
         "since_start": asdict(counters),
         "store": asdict(held),
     }

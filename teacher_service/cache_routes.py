@@ -40,8 +40,12 @@ async def stats(request: Request) -> Response:
     """Who the teacher is, what happened since the start, and what the store holds."""
     teacher = teacher_of(request)
     held = await asyncio.to_thread(teacher.store.stats)
-    mode = request.app.state.settings.mode
-    return json_reply(cache_payloads.stats(mode, teacher.identity, teacher.counters, held))
+    settings = request.app.state.settings
+    return json_reply(
+        cache_payloads.stats(
+            settings.mode, teacher.identity, settings.prices, teacher.counters, held
+        )
+    )
 
 
 @router.post("/v1/cache/lookup")

@@ -1,4 +1,4 @@
-"""The whole configuration: the reference's six sections with its keys, and five of our own.
+"""The whole configuration: the reference's six sections with its keys, and six of our own.
 
 `trainer.config_file` reads it from YAML. Neither needs torch or a network, so that a bad config is
 answered at once. Helpers elsewhere get the values they use, never a config.
@@ -248,6 +248,18 @@ class Teacher(_Section):
     """A step that loses more of its rollouts than this is refused, and the run stops."""
 
 
+class Budget(_Section):
+    """What a run may spend on its teacher, as the service's ledger counts it; null sets no limit.
+
+    Answers from the store are free. A stopped run goes on with `--resume RUN budget.calls=N`.
+    """
+
+    calls: NonNegative | None = None
+    """Answers bought, validation included; the step that would need more is not begun."""
+    usd: Annotated[Float, Field(ge=0.0)] | None = None
+    """Needs the service's `prices`; the step in which it is used up is finished and paid."""
+
+
 class Evaluation(_Section):
     """Validation during training."""
 
@@ -289,6 +301,7 @@ class Config(_Section):
     policy: Policy = Policy()
     reward: Reward = Reward()
     teacher: Teacher = Teacher()
+    budget: Budget = Budget()
     evaluation: Evaluation = Evaluation()
     run: Run = Run()
 

@@ -1,7 +1,7 @@
 """A whole training run: connect, prepare, train, save the compressor, seal the lock."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from trainer.config import Config
-from trainer.config_file import restored
-from trainer.errors import TrainerError
+from trainer.config import Config, resolved
+from trainer.config_file import overridden, restored
+from trainer.errors import ConfigError, TrainerError
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
@@ -21,6 +21,7 @@ from trainer.learning.run_folder import (
     new_run_folder,
     read_description,
     saved_weights_digest,
+    write_description,
 )
 from trainer.learning.setup import make_accelerator, prepare_run
 from trainer.learning.train import saved_on_failure, train
@@ -90,12 +91,26 @@ def train_new(
             return _finish(run, report)
 
 
-def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
+def resume(
+    folder: Path, overrides: Sequence[str] = (), *, teacher_url: str, report: Report = print
+) -> Result:
     """Go on with a run that was stopped, from its newest checkpoint and with its own config.
 
     Of a finished one, whose checkpoints may be gone or never have been, only the result is told.
+
+    Args:
+        folder: of the run.
+        overrides: of its budget, such as `budget.calls=2000`; kept for a further resume.
+        teacher_url: where the teacher is.
+        report: told of the progress.
+
+    Raises:
+        ConfigError: an override of anything else, which would make it another run.
     """
     config = recorded_config(folder)
+    if overrides:
+        config = _with_budget(config, overrides, folder / DESCRIPTION)
+        write_description(folder, {**read_description(folder), "config": resolved(config)})
     if finished := _recorded_result(folder):
         report(f"{folder} is finished; trained compressor: {finished.model_path}")
         return finished
@@ -104,6 +119,13 @@ def resume(folder: Path, *, teacher_url: str, report: Report = print) -> Result:
         report = report if accelerator.is_main_process else _silent
         with closing(prepare_run(config, folder, teacher, accelerator, resume=True)) as run:
             return _finish(run, report)
+
+
+def _with_budget(config: Config, overrides: Sequence[str], source: Path) -> Config:
+    if others := [text for text in overrides if not text.startswith("budget.")]:
+        problem = "expected an override of the budget: a resumed run is otherwise as it began"
+        raise ConfigError(str(source), [f"{text!r}: {problem}" for text in others])
+    return overridden(config, overrides, source)
 
 
 def recorded_config(folder: Path) -> Config:

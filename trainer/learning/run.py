@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from trainer.config import Config
+from trainer.learning.allowance import Allowance
 from trainer.learning.checkpoint import Progress, measure_logs, save_checkpoint
 from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
@@ -21,7 +22,7 @@ from trainer.rollouts.collect import CompressedText, LengthRule, Place
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import Metric
 from trainer.rollouts.teacher_client import TeacherClient
-from trainer.types import Example, Rollout, TeacherReply
+from trainer.types import Example, Rollout, TeacherItem, TeacherReply
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Run:
     train_examples: Sequence[Example]
     val_examples: Sequence[Example]
     teacher: TeacherClient
+    allowance: Allowance
+    """What the run may still spend on it."""
     metric: Metric
     lengths: LengthRule
     constants: RewardConstants
@@ -94,6 +97,15 @@ class Run:
         for file in (self.logs, self.lock):
             if file:
                 file.close()
+
+    def ask(self, step: int, items: Sequence[TeacherItem]) -> list[TeacherReply]:
+        """Have the teacher complete a step's items, if the run's budget allows it.
+
+        Raises:
+            TeacherError: what `TeacherClient.complete` raises, and `TeacherSpent` before that.
+        """
+        self.allowance.check(items)
+        return self.teacher.complete(items, step=step)
 
     def owes_validation(self, step: int) -> bool:
         """Every `val_interval` steps and after the last one, until it is done."""

@@ -93,8 +93,10 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
     """Write `run.json`, for people and for a resume."""
     text = json.dumps(description, indent=2, ensure_ascii=False)
+    unfinished = folder / f"{DESCRIPTION}.unfinished"
     with written(folder / DESCRIPTION):
-        (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(folder / DESCRIPTION)  # In one piece: a run without it is lost.
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from trainer.config import Config, Policy, resolved
+from trainer.config import Budget, Config, Policy, resolved
 from trainer.errors import CheckpointError, ReplayError
+from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
 from trainer.learning.lockfile import Lock, LockWriter
@@ -77,7 +79,7 @@ def prepare_run(
     """
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    train_examples, val_examples = _load_data(config)
+    train_examples, val_examples = load_data(config)
     if config.hyperparams.use_context_level_filter:
         _warn_of_single_contexts([*train_examples, *val_examples])
     if "{question}" not in config.task.prompt:
@@ -93,6 +95,9 @@ def prepare_run(
     )
     run_id = read_description(folder)["run_id"] if resume else _shared_run_id(folder)
     teacher.name_run(run_id)
+    # A replay asks for stored answers alone, which are free.
+    budget = Budget() if recorded else config.budget
+    allowance = open_allowance(budget, teacher, folder, accelerator.num_processes)
     description: dict[str, Any] = {"run_id": run_id} | describe_run(
         resolved(config),
         **describe_inputs(config, compressor),
@@ -127,6 +132,7 @@ def prepare_run(
         train_examples=train_examples,
         val_examples=val_examples,
         teacher=teacher,
+        allowance=allowance,
         metric=load_metric(config.reward.metric),
         lengths=LengthRule(
             config.hyperparams.compression_relaxation_tokens, config.reward.compression_tolerance
@@ -158,10 +164,18 @@ def _shared_run_id(folder: Path) -> str:
     return str(run_id)
 
 
-def _load_data(config: Config) -> tuple[list[Example], list[Example]]:
-    examples = load_examples(Path(config.data.train_file_path))
+def load_data(
+    config: Config, *, require_references: bool = True
+) -> tuple[list[Example], list[Example]]:
+    """What to train on, and what to validate on.
+
+    Raises:
+        DataError: a file cannot be read, or a reference completion is missing and required.
+    """
+    load = partial(load_examples, require_references=require_references)
+    examples = load(Path(config.data.train_file_path))
     if config.data.val_file_path is not None:
-        return examples, load_examples(Path(config.data.val_file_path))
+        return examples, load(Path(config.data.val_file_path))
     return split_validation(examples, config.evaluation.val_share)
 
 

@@ -175,7 +175,7 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
     """Have texts judged by length, teacher and metric."""
     return collect(
         texts,
-        partial(run.teacher.complete, step=step),
+        partial(run.ask, step),
         run.metric,
         run.lengths,
         run.constants,

@@ -1,13 +1,14 @@
 """The wire to our own service: many items in one request, an outcome for each of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
 from trainer.rollouts.hop import Deadline, Hop
 from trainer.rollouts.parallel import map_concurrently
-from trainer.rollouts.wire import Attempt, failed
+from trainer.rollouts.wire import Attempt, Spent, failed
 from trainer.types import Outcome, Served, TeacherItem, TeacherReply
 
 _CONCURRENT_REQUESTS = 4
@@ -68,6 +69,20 @@ class _Answer(BaseModel):
     data: list[_Item]
 
 
+class _Amount(BaseModel):
+    answers: int
+    money: float | None
+
+
+class _LedgerLine(BaseModel):
+    currency: str | None
+    spent: _Amount
+
+
+class _Ledger(BaseModel):
+    data: list[_LedgerLine]
+
+
 class _Stats(RootModel[dict[str, Any]]):
     pass
 
@@ -97,6 +112,15 @@ class BatchWire:
             lambda batch: self._ask_batch(batch, deadline, asker), batches, _CONCURRENT_REQUESTS
         )
         return [attempt for attempts in answered for attempt in attempts]
+
+    def spent(self, run_id: str, deadline: Deadline) -> Spent:
+        """See `Wire`."""
+        response = self._hop.request("GET", f"/v1/ledger?run={run_id}", deadline)
+        if response.status_code == HTTPStatus.NOT_FOUND:  # It has not asked for anything yet.
+            return Spent()
+        lines = self._hop.read(response, _Ledger).data
+        usd = sum(line.spent.money or 0.0 for line in lines if line.currency == "USD")
+        return Spent(sum(line.spent.answers for line in lines), usd)
 
     def stats(self, deadline: Deadline) -> dict[str, Any] | None:
         """See `Wire`."""

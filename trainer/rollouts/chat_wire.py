@@ -74,6 +74,9 @@ class ChatWire:
         attempt_of = dict(zip(unique, attempts, strict=True))
         return [attempt_of[item] for item in items]
 
+    def spent(self, run_id: str, deadline: Deadline) -> None:
+        """See `Wire`."""
+
     def stats(self, deadline: Deadline) -> None:
         """See `Wire`."""
 

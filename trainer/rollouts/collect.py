@@ -44,8 +44,14 @@ class LengthRule:
     def case(self, compressed: CompressedText) -> str | None:
         """Which length rule applies, or None: the text is worth asking about."""
         original = compressed.original_tokens
-        allowed = self.relaxation_tokens if self.tolerance is None else self.tolerance * original
+        allowed = self.allowed(original)
         return length_case(original, compressed.compressed_tokens, compressed.target_rate, allowed)
+
+    def allowed(self, original_tokens: int) -> float:
+        """Tokens that a compressed text may lie from its target."""
+        return (
+            self.relaxation_tokens if self.tolerance is None else self.tolerance * original_tokens
+        )
 
 
 def collect(

@@ -18,10 +18,11 @@ from trainer.rollouts.chat_wire import ChatWire
 from trainer.rollouts.hop import Deadline, Hop
 from trainer.rollouts.prompts import check_template
 from trainer.rollouts.teacher_counts import TeacherCounts
-from trainer.rollouts.wire import Attempt, Wire
-from trainer.types import TeacherItem, TeacherReply
+from trainer.rollouts.wire import Attempt, Spent, Wire
+from trainer.types import Outcome, TeacherItem, TeacherReply
 
 _SERVICE = "taco-teacher"
+_STORED_ONLY = {"Cache-Control": "only-if-cached"}
 _FIXED: Mapping[str, Any] = {"n": 1, "stream": False}
 """Fields of a chat request that an item with one reply leaves no choice about."""
 
@@ -157,6 +158,22 @@ class TeacherClient:
             for index, attempt in zip(again, repeated, strict=True):
                 attempts[index] = attempt
 
+    def missing(self, items: Sequence[TeacherItem]) -> int:
+        """How many of the items our service would have to buy; nothing is asked of the model."""
+        deadline = Deadline.after(self._timeout_s)
+        distinct = list(dict.fromkeys(items))
+        attempts = self._wire.ask(distinct, deadline, _STORED_ONLY)
+        return sum(attempt.reply.outcome is Outcome.FAILED for attempt in attempts)
+
+    def spent(self) -> Spent:
+        """What the named run has cost so far, by our service's ledger.
+
+        Raises:
+            TeacherRejected: the key may not read the ledger.
+        """
+        assert self._run_id is not None
+        return self._wire.spent(self._run_id, Deadline.after(self._timeout_s)) or Spent()
+
     def stats(self) -> dict[str, Any] | None:
         """The service's `/v1/cache/stats`; None from a server that is not ours."""
         return self._wire.stats(Deadline.after(self._timeout_s))
@@ -181,7 +198,7 @@ def recognise(url: str) -> bool:
 
 def _headers(api_key: str | None, stored_only: bool) -> dict[str, str]:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return headers | ({"Cache-Control": "only-if-cached"} if stored_only else {})
+    return headers | (_STORED_ONLY if stored_only else {})
 
 
 def _asker(run_id: str | None, step: int | None) -> dict[str, str]:

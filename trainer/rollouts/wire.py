@@ -32,6 +32,15 @@ class Attempt:
     """It failed because there is no budget or quota left."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has bought, as the service's ledger has it; answers from the store are free."""
+
+    calls: int = 0
+    usd: float = 0.0
+    """0 where the service knows no prices in USD."""
+
+
 class Wire(Protocol):
     """A way to ask."""
 
@@ -49,6 +58,9 @@ class Wire(Protocol):
             TeacherUnreachable: the server is silent, or stays busy past the deadline.
             TeacherRejected: it refuses the request as a whole.
         """
+
+    def spent(self, run_id: str, deadline: Deadline) -> Spent | None:
+        """What a run has cost so far; None from a server that keeps no ledger."""
 
     def stats(self, deadline: Deadline) -> dict[str, Any] | None:
         """The service's counts of itself; None from a server that keeps none."""
