@@ -51,8 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
     app.state.teacher = teacher
     app.state.settings = settings
-    app.include_router(routes.router)
-    app.include_router(cache_routes.router)
+    # Beside the application's own: an included router is matched anew, layer by layer.
+    app.router.routes += [*routes.router.routes, *cache_routes.router.routes]
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_middleware(Gate, ring=ring, hosts=hosts_of(settings.host, settings.allowed_hosts))
     app.add_middleware(RequestLog)  # Around the gate: what is refused has a name too.

@@ -34,6 +34,8 @@ from teacher_service.templates import PromptTemplate
 
 router = APIRouter(route_class=ErrorRoute)
 
+_VERSION = version("taco-rewards")
+
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
@@ -80,9 +82,7 @@ async def model(request: Request, name: str) -> Response:
 @router.get("/livez")
 async def livez() -> Response:
     """The process answers; also how a client knows that it is ours."""
-    return json_reply(
-        {"status": "ok", "service": "taco-teacher", "version": version("taco-rewards")}
-    )
+    return json_reply({"status": "ok", "service": "taco-teacher", "version": _VERSION})
 
 
 @router.get("/readyz")

@@ -1,5 +1,6 @@
 """The process: bind, announce, serve, stop."""
 
+import gc
 import json
 import logging
 import os
@@ -57,6 +58,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What is there by now stays: the collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
         _log.info("serving at %s", self._url)
         if self._announce_file:
             _write_whole(self._announce_file, {"url": self._url, "pid": os.getpid()})
