@@ -46,6 +46,25 @@ class WriterLock:
         os.close(self.descriptor)
 
 
+def writer_of(store: Path) -> str | None:
+    """Who holds the writer's lock of `store`; None: nobody.
+
+    To ask, the lock is shared for a moment, in which a writer that starts would be refused.
+    """
+    try:
+        descriptor = os.open(store.with_name(store.name + ".lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _describe(os.read(descriptor, 1000))
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def _write_holder(descriptor: int) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
     os.ftruncate(descriptor, 0)

@@ -286,6 +286,25 @@ def compress(
     )
 
 
+@app.command()
+def doctor(
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A config, or a run's folder; none: only what needs no config", show_default=False
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object")] = False,
+) -> None:
+    """Find what would stop a run, and say what to do; changes and downloads nothing."""
+    from taco.doctor.command import run_doctor
+
+    run_doctor(target, overrides or [], teacher, store, as_json=as_json)
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one message, no traceback."""
     # A warning is for the user too: its sentence, not the line of code that gave it.

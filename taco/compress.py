@@ -44,7 +44,7 @@ def compress_files(
     if rate is not None and not 0 < rate <= 1:
         raise UserError(f"--rate: expected a share of the tokens, above 0 and up to 1; got {rate}")
     texts = [_read(file) for file in files or [STDIN]]
-    config = _config_of_run(Path(model))
+    config = config_of_run(Path(model))
     name = model if config is None else model_of_run(Path(model))
     if not any(texts) and not as_json:
         return  # Nothing in, nothing out, and no model to wait for.
@@ -82,7 +82,7 @@ def _read(file: Path) -> str:
         ) from error
 
 
-def _config_of_run(folder: Path) -> Config | None:
+def config_of_run(folder: Path) -> Config | None:
     """The config of a run; None where the folder is none of a run."""
     description = folder / "run.json"
     if not description.is_file():

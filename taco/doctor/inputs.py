@@ -1,0 +1,117 @@
+"""What a config names: data, metric, length tokenizer, compressor."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from taco.doctor.findings import Finding, ok, warning, wrong
+from taco.doctor.probes import ProbeFailed
+from trainer.policy.families import FAMILIES
+from trainer.policy.lengths import CL100K, cl100k_file
+from trainer.rollouts.scores import load_metric
+from trainer.tasks.data import load_examples
+
+
+def check_data(what: str, path: Path, *, asks: bool) -> Finding:
+    """A data file, read and checked as training does.
+
+    Args:
+        what: it is for.
+        path: its place.
+        asks: whether the prompt template has `{question}`.
+
+    Raises:
+        DataError: with every bad record.
+    """
+    examples = load_examples(path)
+    questions = sum(len(example.questions) for example in examples)
+    said = f"{path}: {len(examples):,} examples, {questions:,} reference completions"
+    asking = any(question.question for example in examples for question in example.questions)
+    if asking and not asks:
+        advice = "add {question} where it belongs"
+        return warning(what, f"{said}; task.prompt does not ask their questions", advice)
+    return ok(what, said)
+
+
+def check_metric(name: str) -> Finding:
+    """The reward's metric can be imported.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    return ok("metric", load_metric(name).signature)
+
+
+def check_length_tokenizer(setting: str) -> Finding:
+    """What lengths are counted with is here already."""
+    if setting not in ("auto", CL100K):
+        found = setting == "policy" or Path(setting).is_file()
+        return (
+            ok("tokenizer", f"lengths by {setting}")
+            if found
+            else wrong(
+                "tokenizer",
+                f"there is no file {setting}",
+                "set policy.length_tokenizer to auto, cl100k_base, policy or a tokenizer.json",
+            )
+        )
+    if file := cl100k_file():
+        return ok("tokenizer", f"lengths by cl100k_base, offline ({file})")
+    advice = (
+        "put tiktoken's file into the folder TIKTOKEN_CACHE_DIR, or set "
+        "policy.length_tokenizer=policy"
+    )
+    missing = "tiktoken has no cl100k_base on disk"
+    if setting == CL100K:
+        return warning("tokenizer", f"{missing}, and would download it", advice)
+    counted = "lengths are counted by the policy's own tokenizer, which moves rewards and cut"
+    return warning("tokenizer", f"{missing}: {counted}", advice)
+
+
+def local_folder(model: str) -> Path | None:
+    """Where a compressor lies on this machine: its folder, or the hub's cache; None: nowhere."""
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "config.json")
+    except (ImportError, ValueError):  # A path is no name on the hub.
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def check_model(
+    model: str, folder: Path | None, load: Callable[[str], Mapping[str, Any]]
+) -> Finding:
+    """Stock `llmlingua` loads the compressor and compresses with it.
+
+    Args:
+        model: as the config names it.
+        folder: where it lies; None: nowhere on this machine.
+        load: `probes.load_in_stock`, in a process of its own; raises ProbeFailed.
+    """
+    if folder is None:
+        if model.startswith((".", "/", "~")) or model.count("/") != 1:
+            return wrong("model", f"there is no folder {model}", "correct model.model_load_path")
+        return warning(
+            "model",
+            f"{model} is neither a folder nor in the hub's cache: training would download it",
+            f"huggingface-cli download {model}, while there is a network",
+        )
+    try:
+        found = load(model)
+    except ProbeFailed as error:
+        return wrong(
+            "model",
+            f"stock llmlingua cannot load {model}: {error}",
+            "point model.model_load_path at an LLMLingua-2 compressor",
+        )
+    if found["compressed"] is None:
+        return warning(
+            "model",
+            f"stock llmlingua loads {model}, but joins words by a name in the path "
+            f"({' or '.join(FAMILIES)}), and there is none",
+            "what is trained from it is saved under such a name; rename the folder to deploy it",
+        )
+    return ok("model", f"stock llmlingua loads {model} and compresses with it")
