@@ -1,6 +1,8 @@
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cache import (
     fingerprint,
 )
 
+_NOBODY = 65534
 TEACHER = TeacherIdentity.from_definition("demo", "builtin", {"rules": 1})
 
 
@@ -108,6 +111,35 @@ def stocked_anywhere(
 def key_of(make_entry: Callable[..., NewEntry]) -> Callable[[str], bytes]:
     """The key of the request "content"."""
     return lambda content: make_entry(content).fingerprint.key
+
+
+class GuardedFolder:
+    """A folder that any user can read, and that can be guarded from writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Within, nobody can write to it: root, whom permissions do not stop, is nobody."""
+        self.path.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.setresuid(_NOBODY, _NOBODY, 0)
+        try:
+            yield
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+            self.path.chmod(0o755)
+
+
+@pytest.fixture
+def guarded_folder() -> Iterator[GuardedFolder]:
+    """An empty one; not below pytest's own folder, which other users cannot enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield GuardedFolder(Path(folder))
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from contextlib import closing
 
 import pytest
 
 from cache import CompletionStore, StoreError, StoreFull, canonical_json
 from cache import store as store_module
+from cache.verifying import verify_store
 
 
 def _pragma(store, name):
@@ -111,6 +115,47 @@ def test_a_full_disk_loses_nothing(small_disk, teacher, make_entry, eager_probe)
         assert store.stats().completions == len(committed) + 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_file_that_may_not_grow_loses_nothing(stocked, key_of, make_entry):
+    """By the limit of the process that writes: an error for each commit too many, and no crash.
+
+    What it was told to be stored is there; all verifies, and without the limit it grows again.
+    """
+    limit = stocked.stat().st_size + (1 << 20)
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from cache import CompletionStore, Completion, NewEntry, StoreUnwritable, fingerprint
+        with CompletionStore.open(Path(sys.argv[1])) as store:
+            [teacher] = store.teachers()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+            for number in range(1000):
+                asked = fingerprint(teacher.digest, {"prompt": str(number)})
+                answer = Completion(f"{number} " * 20_000, "stop")
+                error = store.commit([NewEntry(asked, teacher.digest, None, answer)]).exception()
+                if error is not None:
+                    break
+                print(asked.key.hex(), flush=True)
+            assert isinstance(error, StoreUnwritable), error
+            assert "look at the disk" in str(error), error
+            assert len(store.lookup([bytes.fromhex(sys.argv[3])])) == 1
+    """
+    known = key_of("7")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), stocked, str(limit), known.hex()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    promised = [bytes.fromhex(line) for line in done.stdout.split()]
+    assert len(promised) > 2
+    with CompletionStore.open(stocked) as store:
+        assert set(store.lookup([known, *promised])) == {known, *promised}
+        assert store.stats().completions == 300 + len(promised)
+        store.commit([make_entry("after", "word " * 500_000)]).result()
+    assert verify_store(stocked).named == ()
 
 
 def test_documents_and_texts_are_stored_as_they_were_asked(store, path, make_entry):

@@ -211,6 +211,23 @@ def test_a_read_only_disk_can_be_read_and_not_written(filled, small_disk, make_e
     assert [file.name for file in small_disk.iterdir()] == ["completions.sqlite"]
 
 
+def test_a_store_in_a_read_only_folder_can_be_read_and_not_written(
+    filled, guarded_folder, make_entry
+):
+    """As on a read-only disk, for a user who may not write there."""
+    moved = guarded_folder.path / "completions.sqlite"
+    shutil.copyfile(filled, moved)
+    moved.chmod(0o444)
+    key = make_entry("7").fingerprint.key
+    with guarded_folder.read_only():
+        with pytest.raises(StoreReadOnly, match=r"Permission denied.*open this one read-only"):
+            CompletionStore.open(moved)
+        with CompletionStore.open(moved, read_only=True) as store:
+            assert store.lookup([key])[key].answer.text == "Yes."
+            assert store.stats().completions == 500
+    assert [file.name for file in guarded_folder.path.iterdir()] == ["completions.sqlite"]
+
+
 def test_the_schema_version_is_the_newest_migration():
     """The number that a fast start compares with is the one that Alembic would migrate to."""
     scripts = ScriptDirectory.from_config(_alembic_config())
@@ -288,16 +305,16 @@ def test_a_migration_that_fails_changes_nothing(filled, next_version):
     assert "note" not in columns
 
 
-def test_a_migration_without_room_for_the_backup_is_refused(filled, small_disk, next_version):
-    """Nothing is touched when the disk could not hold the copy."""
-    moved = small_disk / "completions.sqlite"
-    shutil.copy(filled, moved)
-    (small_disk / "ballast").write_bytes(bytes(31 << 20))
+def test_a_migration_without_room_for_the_backup_is_refused(filled, next_version):
+    """Nothing is touched when the disk could not hold the copy: here, of 8 TB of nothing."""
+    size, before = filled.stat().st_size, filled.read_bytes()
+    os.truncate(filled, 1 << 43)
     next_version()
     with pytest.raises(StoreFull, match="make room"):
-        CompletionStore.open(moved)
-    with closing(sqlite3.connect(moved)) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchone() == (_THIS,)
+        CompletionStore.open(filled)
+    assert {file.name for file in filled.parent.iterdir()} == {filled.name, f"{filled.name}.lock"}
+    os.truncate(filled, size)
+    assert filled.read_bytes() == before
 
 
 def test_an_older_store_cannot_be_read_before_it_is_migrated(filled, next_version):

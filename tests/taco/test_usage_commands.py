@@ -17,8 +17,10 @@ TEACHER = builtin_identity(RULES_VERSION)
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Where the test's store lies, or will."""
+def store(request, tmp_path):
+    """Where the test's store lies, or will: a file, unless the test asks for a database."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        return request.getfixturevalue("postgres_url")
     return tmp_path / "completions.sqlite"
 
 
@@ -122,6 +124,7 @@ def test_runs_and_their_ledger_are_shown(cache, store, stored):
     assert "no run 'three'" in cache("ledger", "--run", "three", code=1)
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
 def test_an_audit_finds_what_comes_out_otherwise(cache, store, stored):
     """Against a service of its own; every differing answer is kept beside the stored one."""
     stored(*["unknown"] * 30, *["unknown Anna"] * 6, *["Anna leads it."] * 4)

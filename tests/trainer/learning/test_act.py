@@ -146,6 +146,10 @@ def test_several_chunks_are_one_rollout(compressor, examples):
         assert text.text == compressor.segmenter(CompressionOptions(), 24).join(
             prepared[0].prompt, text.keep_mask
         )
+        assert text.original_tokens == compressor.length_tokenizer.count(
+            text.example.original_prompt
+        )
+        assert text.compressed_tokens == compressor.length_tokenizer.count(text.text)
     assert words(policy, sampled) == [
         sum(len(chunk.words) for chunk in part.prompt.chunks) for part in prepared
     ]
