@@ -197,6 +197,22 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, in any state")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Default: report.html in the run's folder; of several, here"
+        ),
+    ] = None,
+) -> None:
+    """Show what runs learnt, what they cost and which words they keep, in one HTML file."""
+    from taco.report import report_runs
+
+    report_runs(runs, output)
+
+
+@app.command()
 def card(
     run: Annotated[Path, typer.Argument(help="A finished run's folder")],
     licence: Annotated[

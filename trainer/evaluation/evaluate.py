@@ -62,6 +62,9 @@ class RowFigures:
     """Against the teacher's answers on the originals: one for each metric."""
     correctness: tuple[Scores, ...]
     """Against humans' answers; () where the data has none."""
+    agreement_intervals: tuple[Interval | None, ...]
+    """Around the mean of each of `agreement`; None where nothing was scored."""
+    correctness_intervals: tuple[Interval | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def evaluate(
             deployed[name] = by_rule[plan.exact]
         at_rate = []
         for name, compressions in _all_rows(compressors, deployed, examples, plan).items():
-            at_rate.append(_figures(name, rate, compressions, examples, ask, plan.metrics))
+            at_rate.append(_figures(name, rate, compressions, examples, ask, plan))
             report(f"rate {rate:g}: {name} judged")
         figures += at_rate
         differences += _differences(at_rate, list(compressors), examples, plan)
@@ -190,7 +193,7 @@ def _figures(
     compressions: Sequence[Compression],
     examples: Sequence[Example],
     ask: Ask,
-    metrics: Sequence[str],
+    plan: Plan,
 ) -> RowFigures:
     replies = ask(rows.items_of(compressions, examples))
     questions = [question for example in examples for question in example.questions]
@@ -199,6 +202,12 @@ def _figures(
     originals = [example.original_prompt for example in examples]
     texts = [compression.text for compression in compressions]
     saved = [c.original_tokens - c.compressed_tokens for c in compressions]
+    agreement = tuple(score_replies(metric, replies, references) for metric in plan.metrics)
+    correctness = (
+        tuple(score_replies(metric, replies, answers) for metric in plan.metrics)
+        if any(answers)
+        else ()
+    )
     return RowFigures(
         name=name,
         requested_rate=1.0 if name == NONE else rate,
@@ -206,10 +215,12 @@ def _figures(
         tokens_saved=fmean(saved),
         numbers_kept=_mean_kept(numbers, originals, texts),
         entities_kept=_mean_kept(entities, originals, texts),
-        agreement=tuple(score_replies(metric, replies, references) for metric in metrics),
-        correctness=tuple(score_replies(metric, replies, answers) for metric in metrics)
-        if any(answers)
-        else (),
+        agreement=agreement,
+        correctness=correctness,
+        agreement_intervals=tuple(_interval(scores, examples, plan.seed) for scores in agreement),
+        correctness_intervals=tuple(
+            _interval(scores, examples, plan.seed) for scores in correctness
+        ),
     )
 
 
@@ -249,12 +260,9 @@ def _difference(
 ) -> Difference | None:
     """None where no question has a score in all of the rows."""
     scores = [getattr(row, measure)[metric_index] for row in (*ours, theirs)]
-    value_RQ = np.array([each.values for each in scores], dtype=float)  # None becomes NaN.
-    example_Q = np.repeat(np.arange(len(examples)), [len(each.questions) for each in examples])
-    scored_Q = np.isfinite(value_RQ).all(axis=0)
-    if not scored_Q.any():
+    mean_RN = _example_means(scores, examples)
+    if mean_RN is None:
         return None
-    mean_RN = _means(value_RQ[:, scored_Q], example_Q[scored_Q])
     interval = paired_bootstrap(
         mean_RN[:-1],
         mean_RN[-1],
@@ -271,6 +279,26 @@ def _difference(
         interval=interval,
         examples=mean_RN.shape[1],
     )
+
+
+def _interval(scores: Scores, examples: Sequence[Example], seed: int) -> Interval | None:
+    """Around a row's mean, over other draws of examples."""
+    mean_RN = _example_means([scores], examples)
+    if mean_RN is None:
+        return None
+    return paired_bootstrap(
+        mean_RN, np.zeros_like(mean_RN), resamples=RESAMPLES, confidence=CONFIDENCE, seed=seed
+    )
+
+
+def _example_means(
+    rows: Sequence[Scores], examples: Sequence[Example]
+) -> NDArray[np.float64] | None:
+    """(R, N): each example's mean over the questions that every row has a score of; None: none."""
+    value_RQ = np.array([each.values for each in rows], dtype=float)  # None becomes NaN.
+    example_Q = np.repeat(np.arange(len(examples)), [len(each.questions) for each in examples])
+    scored_Q = np.isfinite(value_RQ).all(axis=0)
+    return _means(value_RQ[:, scored_Q], example_Q[scored_Q]) if scored_Q.any() else None
 
 
 def _means(value_RQ: NDArray[np.float64], example_Q: NDArray[np.int64]) -> NDArray[np.float64]:

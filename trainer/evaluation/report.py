@@ -14,6 +14,7 @@ from trainer.evaluation.evaluate import (
     Evaluation,
     RowFigures,
 )
+from trainer.evaluation.intervals import Interval
 from trainer.evaluation.metrics import Scores
 
 
@@ -60,19 +61,20 @@ def _row(row: RowFigures, prices: Prices) -> dict[str, Any]:
         "usd_saved_per_1000_prompts": None if price is None else row.tokens_saved * price / 1000,
         "numbers_kept": row.numbers_kept,
         "entities_kept": row.entities_kept,
-        "agreement": _means(row.agreement),
-        "correctness": _means(row.correctness) or None,
+        "agreement": _means(row.agreement, row.agreement_intervals),
+        "correctness": _means(row.correctness, row.correctness_intervals) or None,
     }
 
 
-def _means(all_scores: Sequence[Scores]) -> dict[str, Any]:
+def _means(all_scores: Sequence[Scores], intervals: Sequence[Interval | None]) -> dict[str, Any]:
     return {
         scores.metric: {
             "mean": scores.mean,
+            "interval": interval and [interval.low, interval.high],
             "scored": scores.answered,
             "of": len(scores.values),
         }
-        for scores in all_scores
+        for scores, interval in zip(all_scores, intervals, strict=True)
     }
 
 
