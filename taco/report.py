@@ -5,6 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trainer.visible import visible
+
 NAME = "report.html"
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -23,4 +25,6 @@ def report_runs(folders: Sequence[Path], output: Path | None) -> None:
     runs = [read_run(folder) for folder in folders]
     path = output or (folders[0] if len(folders) == 1 else Path()) / NAME
     write_report(runs, path)
+    for problem in (problem for run in runs for problem in run.problems):
+        _console.print(visible(problem), markup=False)
     _console.print(f"report: {path}")

@@ -53,7 +53,7 @@ def held_out(label: str, run: RunRecord) -> HeldOut | None:
     return HeldOut(
         label=label,
         metric=visible(metric),
-        svg=quality(points, f"{metric}, against the teacher's own answers"),
+        svg=quality(points, f"{visible(metric)}, against the teacher's own answers"),
         legend=tuple(map(visible, points)),
         summary=tuple(
             f"{visible(name)}: "

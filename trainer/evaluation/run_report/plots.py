@@ -46,7 +46,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "lines.solid_joinstyle": "round",
 }
-_PANEL = {"left": 0.13, "right": 0.97, "bottom": 0.19, "top": 0.96}
+_PANEL = {"left": 0.15, "right": 0.97, "bottom": 0.19, "top": 0.96}
 _UNUSED_ID = re.compile(r"<g id=\"[^\"]*\">")
 _FONT = re.compile(r"font(-size|-family)?: [^;\"]*(; )?")
 _HEAD = re.compile(r".*?<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>.*?</metadata>", re.DOTALL)
@@ -92,7 +92,7 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
         share: the values are shares of 1, shown in percent.
         line: where to draw a straight line, for a target.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     with _axes(4.2, 2.3, _PANEL) as (axes, svg):
         for curve in plotted:
@@ -112,8 +112,7 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
         if high - low < 1e-6 * abs(high) or (share and high < 1e-6):  # Constant.
             low, high = (0.0, 1.0) if share else (0.9 * low, 1.1 * high)
         axes.set_ylim(max(low, 0.0) if share else low, high)
-        if share:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(_percent if share else _plain)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("step")
@@ -123,7 +122,7 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
 
 def quality(rows: Mapping[str, Sequence[Point]], metric: str) -> str:
     """Quality against the rate achieved: a line with intervals for each row."""
-    with _axes(7.2, 3.8) as (axes, svg):
+    with _axes(5.6, 3.4) as (axes, svg):
         for index, points in enumerate(rows.values()):
             look = _look(index)
             x, y = [point.x for point in points], [point.y for point in points]
@@ -137,7 +136,7 @@ def quality(rows: Mapping[str, Sequence[Point]], metric: str) -> str:
 
 def bars(rows: Sequence[Bar], unit: str) -> str:
     """Parts laid end to end, a bar for each row."""
-    with _axes(7.2, 0.9 + 0.4 * len(rows)) as (axes, svg):
+    with _axes(5.6, 0.8 + 0.35 * len(rows)) as (axes, svg):
         left = [0.0] * len(rows)
         names = [row.label for row in rows]
         for index in range(max(len(row.parts) for row in rows)):
@@ -149,6 +148,14 @@ def bars(rows: Sequence[Bar], unit: str) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(unit)
     return svg[0]
+
+
+def _percent(value: float, _: object) -> str:
+    return f"{100 * value:.3g}%"
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _look(index: int) -> dict[str, Any]:
