@@ -3,6 +3,7 @@
 Start with `CompletionStore.open` and `fingerprint`; what goes in is a `NewEntry`.
 """
 
+from cache.canaries import CanaryProbe
 from cache.canonical import JSON, canonical_json, parse_json
 from cache.entries import (
     Answer,
@@ -42,6 +43,7 @@ __all__ = [
     "Amount",
     "Answer",
     "CacheError",
+    "CanaryProbe",
     "CanonicalError",
     "Completion",
     "CompletionStore",

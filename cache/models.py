@@ -31,6 +31,20 @@ teachers = Table(
     Column("registered_at", Float, nullable=False),
 )
 
+# What a teacher answered to fixed prompts, by which a change of it is noticed.
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("teacher_id", _ID, ForeignKey("teachers.id"), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("text", Text),  # NULL: it did not answer alike when asked several times.
+    Column("seen", Text),  # At the last check.
+    Column("recorded_at", Float, nullable=False),
+    Column("checked_at", Float),
+    UniqueConstraint("teacher_id", "prompt"),
+)
+
 # Every request that was ever answered, so that a key can be computed again and a miss explained.
 requests = Table(
     "requests",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from cache.canaries import CanaryProbe, insert_canary, note_check, select_canary
 from cache.database import Database
 from cache.entries import NewEntry, StoredEntry, StoreStats, TeacherIdentity
 from cache.errors import StoreReadOnly
@@ -121,6 +122,20 @@ class CompletionStore:
         A teacher that is known already becomes the most recent one.
         """
         self._writing().submit(partial(insert_teacher, identity=identity)).result()
+
+    def canary(self, teacher_digest: str) -> list[CanaryProbe]:
+        """The fixed prompts by which a change of this teacher is noticed; none: never asked."""
+        return self._database.read(partial(select_canary, teacher_digest=teacher_digest))
+
+    def record_canary(self, teacher_digest: str, probes: Sequence[CanaryProbe]) -> None:
+        """Keep what a registered teacher answers, for good; waits for the disk."""
+        work = partial(insert_canary, teacher_digest=teacher_digest, probes=probes)
+        self._writing().submit(work).result()
+
+    def note_canary(self, teacher_digest: str, probes: Sequence[CanaryProbe]) -> None:
+        """Keep what a check saw beside what was recorded; waits for the disk."""
+        work = partial(note_check, teacher_digest=teacher_digest, probes=probes)
+        self._writing().submit(work).result()
 
     def record_uses(
         self, uses: Mapping[Use, int], amounts: Mapping[Account, Amount]

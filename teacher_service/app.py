@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 
 from cache import CacheError, CompletionStore, default_store_path
 from teacher_service import cache_routes, routes
-from teacher_service.backends import build_backend
+from teacher_service.backends import Backend, build_backend
+from teacher_service.canary import Canary, OnChange
 from teacher_service.errors import StartError
 from teacher_service.gate import Gate, hosts_of, is_loopback
 from teacher_service.identity import stored_identity
@@ -45,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        teacher.open()
         yield
         await teacher.close(settings.stop_grace_s)
 
@@ -70,7 +72,7 @@ def open_teacher(settings: Settings) -> Teacher:
     backend = None if replay else build_backend(settings)
     try:
         store = CompletionStore.open(place, read_only=replay)
-        if backend:
+        if backend and settings.identity == "plain":
             store.register_teacher(backend.identity)
         identity = (
             backend.identity if backend else stored_identity(store.teachers(), settings.teacher)
@@ -84,10 +86,27 @@ def open_teacher(settings: Settings) -> Teacher:
         settings.mode,
         store.place,
     )
-    usage = UsageLog(store, identity.digest, settings.prices) if backend else None
+    usage = UsageLog(store, settings.prices) if backend else None
     leases = store.leases(settings.lease_s) if backend else None
     turns = Turns(leases) if leases else None
-    return Teacher(identity, store, backend, settings.max_in_flight, usage, turns, settings.backend)
+    return Teacher(
+        identity,
+        store,
+        backend,
+        settings.max_in_flight,
+        usage,
+        turns,
+        settings.backend,
+        _canary(settings, store, backend) if backend else None,
+    )
+
+
+def _canary(settings: Settings, store: CompletionStore, backend: Backend) -> Canary | None:
+    if settings.canary == "off":
+        return None
+    default: OnChange = "refuse" if backend.deterministic else "warn"
+    on_change = default if settings.canary == "auto" else settings.canary
+    return Canary(store, backend, on_change, strict=settings.identity == "strict")
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cache import StoredEntry, StoreStats, TeacherIdentity
+from cache import CanaryProbe, StoredEntry, StoreStats, TeacherIdentity
 from teacher_service.cache_control import Mode
 from teacher_service.misses import explanation_object
 from teacher_service.outcomes import Counters
@@ -70,10 +70,30 @@ def imported(report: "MergeReport") -> Json:
     return {"object": "cache.import", **asdict(report), "named": named}
 
 
-def teachers(known: Sequence[TeacherIdentity], served: str) -> Json:
-    """Teachers, and which of them is served here."""
-    data = [{**asdict(one), "served": one.digest == served} for one in known]
+def teachers(known: Sequence[tuple[TeacherIdentity, Sequence[CanaryProbe]]], served: str) -> Json:
+    """Teachers, which of them is served here, and whether one has changed."""
+    data = [
+        {**asdict(one), "served": one.digest == served, "canary": canary(probes)}
+        for one, probes in known
+    ]
     return {"object": "list", "data": data}
+
+
+def canary(probes: Sequence[CanaryProbe]) -> Json | None:
+    """Of how many fixed prompts the answer counts, and which of them is another now."""
+    if not probes:
+        return None
+    return {
+        "recorded_at": probes[0].recorded_at,
+        "checked_at": max((one.checked_at for one in probes if one.checked_at), default=None),
+        "prompts": len(probes),
+        "counting": sum(one.counts for one in probes),
+        "changed": [
+            {"prompt": one.prompt, "recorded": one.text, "seen": one.seen}
+            for one in probes
+            if one.changed
+        ],
+    }
 
 
 def run(summary: "RunSummary") -> Json:

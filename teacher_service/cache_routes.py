@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from cache import CompletionStore, ExportError, StoreDamaged, StoreError
+from cache import (
+    CanaryProbe,
+    CompletionStore,
+    ExportError,
+    StoreDamaged,
+    StoreError,
+    TeacherIdentity,
+)
 from teacher_service import cache_payloads
 from teacher_service.errors import BadRequest, NotStored
-from teacher_service.incoming import ErrorRoute, body_of, check_model, teacher_of
+from teacher_service.incoming import ErrorRoute, body_of, check_model, identified, teacher_of
 from teacher_service.misses import EXPLAINED, explain_asks
 from teacher_service.outcomes import Ask
 from teacher_service.payloads import Json
@@ -38,7 +45,7 @@ _CHUNK_BYTES = 1 << 18
 @router.get("/v1/cache/stats")
 async def stats(request: Request) -> Response:
     """Who the teacher is, what happened since the start, and what the store holds."""
-    teacher = teacher_of(request)
+    teacher = await identified(request)
     held = await asyncio.to_thread(teacher.store.stats)
     settings = request.app.state.settings
     return json_reply(
@@ -52,7 +59,7 @@ async def stats(request: Request) -> Response:
 async def lookup(request: Request) -> Response:
     """What is stored of keys and of requests; nothing is asked upstream, nothing is counted."""
     asked = parse(LookupRequest, await body_of(request))
-    teacher = teacher_of(request)
+    teacher = await identified(request)
     for each in asked.requests:
         check_model(request, each.model)
     asks = [ask for each in asked.requests for ask in choice_asks(teacher, each)]
@@ -97,9 +104,18 @@ async def verify(request: Request) -> Response:
 @router.get("/v1/teachers")
 async def teachers(request: Request) -> Response:
     """Every teacher that the store has answers of."""
-    known = await asyncio.to_thread(teacher_of(request).store.teachers)
-    served = teacher_of(request).identity.digest
-    return json_reply(cache_payloads.teachers(known, served))
+    teacher = await identified(request)
+    known = await asyncio.to_thread(_teachers, teacher.store)
+    return json_reply(cache_payloads.teachers(known, teacher.identity.digest))
+
+
+@router.post("/v1/teachers/canary")
+async def check_canary(request: Request) -> Response:
+    """Ask the served teacher the fixed prompts now, and compare with what was recorded."""
+    teacher = teacher_of(request)
+    probes = await teacher.check_canary()
+    seen = cache_payloads.canary(probes)
+    return json_reply({"object": "canary", "teacher": teacher.identity.digest, **(seen or {})})
 
 
 @router.get("/v1/runs")
@@ -138,6 +154,10 @@ async def ledger(request: Request, run: str | None = None) -> Response:
         raise NotStored(f"no run {run!r} ever named itself here; GET /v1/runs lists them")
     data = [cache_payloads.ledger_line(line) for line in lines]
     return json_reply({"object": "ledger", "run": run, "data": data})
+
+
+def _teachers(store: CompletionStore) -> list[tuple[TeacherIdentity, list[CanaryProbe]]]:
+    return [(one, store.canary(one.digest)) for one in store.teachers()]
 
 
 def _look_up(store: CompletionStore, keys: list[bytes], asks: list[Ask]) -> Json:

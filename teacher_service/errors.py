@@ -17,6 +17,7 @@ ServiceError                a client is told; OpenAI's error body, the status be
     ├── UpstreamRejected    400  the upstream refused this very request
     ├── UpstreamDenied      502  the upstream does not take our key
     ├── UpstreamAway        503  it failed again and again, and is left alone for now
+    ├── TeacherChanged      502  it answers the canary otherwise than when it was recorded
     ├── UpstreamBusy        429  the upstream's rate limit outlasted our patience
     ├── QuotaExhausted      429  the upstream's account has nothing left
     └── BudgetExhausted     429  our own budget has nothing left
@@ -179,6 +180,12 @@ class UpstreamAway(UpstreamError):
     """The upstream failed again and again; nobody asks it until its rest is over."""
 
     status = 503
+
+
+class TeacherChanged(UpstreamError):
+    """The teacher answers the canary otherwise than it did, and the settings refuse to go on."""
+
+    type = "teacher_changed"
 
 
 class UpstreamBusy(UpstreamError):

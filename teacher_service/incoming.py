@@ -43,6 +43,17 @@ def teacher_of(request: Request) -> Teacher:
     return teacher
 
 
+async def identified(request: Request) -> Teacher:
+    """The one that is served, once it is known which teacher it is.
+
+    Raises:
+        ServiceError: Its backend has to be asked for that, and cannot be.
+    """
+    teacher = teacher_of(request)
+    await teacher.settle_identity()
+    return teacher
+
+
 def check_model(request: Request, name: str) -> None:
     """Refuse a model that is not served.
 

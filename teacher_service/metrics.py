@@ -12,6 +12,7 @@ from cache import Completion
 from teacher_service.backends.base import Finished
 from teacher_service.backends.breaker import State
 from teacher_service.backends.guard import Guard
+from teacher_service.canary import Canary
 from teacher_service.outcomes import Counters
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,11 +26,14 @@ class Metrics:
         backend: Its name in the settings; no label has a value that a client chose.
         counters: The teacher's.
         guard: What makes the backend's calls; None for one that calls nobody.
+        canary: Notices when the teacher has changed; None: nobody looks.
     """
 
-    def __init__(self, backend: str, counters: Counters, guard: Guard | None) -> None:
+    def __init__(
+        self, backend: str, counters: Counters, guard: Guard | None, canary: Canary | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Reader(counters, guard))
+        self._registry.register(_Reader(counters, guard, canary))
         latency = Histogram(
             "taco_upstream_seconds",
             "Time that the backend took for a completion",
@@ -65,11 +69,12 @@ class Metrics:
 
 
 class _Reader(Collector):
-    """Reads the counts of teacher and guard at the moment of a scrape."""
+    """Reads what is counted elsewhere, at the moment of a scrape."""
 
-    def __init__(self, counters: Counters, guard: Guard | None) -> None:
+    def __init__(self, counters: Counters, guard: Guard | None, canary: Canary | None) -> None:
         self._counters = counters
         self._guard = guard
+        self._canary = canary
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
@@ -85,6 +90,12 @@ class _Reader(Collector):
         yield CounterMetricFamily(
             "taco_backend_calls", "Generations actually made", value=counts.backend_calls
         )
+        if self._canary:
+            yield GaugeMetricFamily(
+                "taco_canary_changed",
+                "Fixed prompts that the teacher answers otherwise than when it was recorded",
+                value=sum(one.changed for one in self._canary.probes),
+            )
         if self._guard:
             yield from _of_guard(self._guard)
 

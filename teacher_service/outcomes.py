@@ -17,6 +17,7 @@ class Ask:
     """One completion that a client wants."""
 
     request: UpstreamRequest
+    teacher_digest: str
     fingerprint: Fingerprint
     compressed_text: str | None
     """The text that was put into the template; None for a plain request."""

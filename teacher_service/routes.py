@@ -16,6 +16,7 @@ from teacher_service.incoming import (
     check_model,
     control_of,
     deadline_of,
+    identified,
     teacher_of,
 )
 from teacher_service.metrics import CONTENT_TYPE
@@ -54,7 +55,7 @@ async def batch_completions(request: Request) -> Response:
     """Many texts in one template: an outcome for each, in the order of the request."""
     asked = parse(BatchRequest, await body_of(request))
     check_model(request, asked.model)
-    teacher = teacher_of(request)
+    teacher = await identified(request)
     deadline = deadline_of(request)
     tickets = teacher.submit(_batch_asks(teacher, asked), control_of(request), caller_of(request))
     if NDJSON in request.headers.get("accept", ""):
@@ -117,7 +118,7 @@ def choice_asks(teacher: Teacher, asked: ChoicesRequest) -> list[Ask]:
 async def _complete(request: Request, schema: type[ChoicesRequest]) -> Response:
     asked = parse(schema, await body_of(request))
     check_model(request, asked.model)
-    teacher = teacher_of(request)
+    teacher = await identified(request)
     deadline = deadline_of(request)
     tickets = teacher.submit(choice_asks(teacher, asked), control_of(request), caller_of(request))
     outcomes = await teacher.settle(tickets, deadline)

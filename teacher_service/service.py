@@ -6,6 +6,7 @@ register there too: whose turn it is to call, `turns` knows.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from typing import Any
 
 from cache import (
     Answer,
+    CanaryProbe,
     CompletionStore,
     NewEntry,
     Refusal,
@@ -25,7 +27,14 @@ from cache import (
 )
 from teacher_service.backends.base import Backend, Endpoint, Finished, UpstreamRequest
 from teacher_service.cache_control import CacheControl, Forward
-from teacher_service.errors import Overloaded, ServiceError, as_service_error, store_problem
+from teacher_service.canary import Canary
+from teacher_service.errors import (
+    BadRequest,
+    Overloaded,
+    ServiceError,
+    as_service_error,
+    store_problem,
+)
 from teacher_service.metrics import Metrics
 from teacher_service.misses import EXPLAINED, explain_misses
 from teacher_service.outcomes import (
@@ -42,6 +51,8 @@ from teacher_service.outcomes import (
 from teacher_service.single_flight import SingleFlight
 from teacher_service.turns import Turns, pauses
 from teacher_service.usage import ANYONE, Caller, UsageLog
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Teacher:
         usage: Notes who used what; None where nothing can be noted (replay).
         turns: Shared with other services; None where this one alone writes the store.
         backend_name: As the metrics call it.
+        canary: Notices when the teacher has changed; None: nobody looks.
     """
 
     def __init__(
@@ -83,18 +95,51 @@ class Teacher:
         usage: UsageLog | None = None,
         turns: Turns | None = None,
         backend_name: str = "none",
+        canary: Canary | None = None,
     ) -> None:
-        self.identity = identity
+        self._identity = identity
         self.counters = Counters()
-        self.metrics = Metrics(backend_name, self.counters, getattr(backend, "guard", None))
+        self.metrics = Metrics(backend_name, self.counters, getattr(backend, "guard", None), canary)
         self.store = store
         self._backend = backend
         self._max_in_flight = max_in_flight
         self._usage = usage
         self._turns = turns
+        self._canary = canary
+        self._first_check: asyncio.Task[None] | None = None
         self._in_flight = 0
         self._flights: SingleFlight[Landing] = SingleFlight()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def identity(self) -> TeacherIdentity:
+        """What defines the answers; some settings leave it to the canary."""
+        return self._canary.identity if self._canary else self._identity
+
+    def open(self) -> None:
+        """Begin to ask the canary; whatever depends on it waits for that by itself."""
+        if self._canary:
+            self._first_check = asyncio.create_task(_check_at_start(self._canary))
+
+    async def settle_identity(self) -> None:
+        """Return once it is known which teacher this is.
+
+        Raises:
+            ServiceError: The backend has to be asked for that, and cannot be.
+        """
+        if self._canary:
+            await self._canary.settle_identity()
+
+    async def check_canary(self) -> Sequence[CanaryProbe]:
+        """Ask the canary now: what was recorded, beside what is said.
+
+        Raises:
+            ServiceError: The backend cannot be asked.
+            BadRequest: There is no canary.
+        """
+        if self._canary is None:
+            raise BadRequest("there is no canary here: mode is replay, or canary is off")
+        return await self._canary.check()
 
     def ask(
         self,
@@ -114,7 +159,11 @@ class Teacher:
             sent["seed"] = seed + sample_index  # As vLLM does: else all n choices were the same.
         key = fingerprint(self.identity.digest, sent, sample_index)
         return Ask(
-            UpstreamRequest(endpoint, sent, sample_index), key, compressed_text, content_digest
+            UpstreamRequest(endpoint, sent, sample_index),
+            self.identity.digest,
+            key,
+            compressed_text,
+            content_digest,
         )
 
     def submit(
@@ -149,7 +198,7 @@ class Teacher:
             self._start(leads, control)
         self._count(tickets)
         if self._usage:
-            self._usage.follow(tickets, caller)
+            self._usage.follow(tickets, caller, self.identity.digest)
         return tickets
 
     async def settle(
@@ -181,7 +230,9 @@ class Teacher:
     @property
     def trouble(self) -> str | None:
         """Why nothing new can be made just now; None where it can."""
-        return self._backend.trouble if self._backend else None
+        if self._backend and (trouble := self._backend.trouble):
+            return trouble
+        return self._canary.trouble if self._canary else None
 
     async def write_notes(self) -> None:
         """Put what was noted so far into the store, for a reader that wants it all."""
@@ -190,6 +241,9 @@ class Teacher:
 
     async def close(self, grace_s: float) -> None:
         """Let what is under way arrive and be stored, then let go of backend and store."""
+        if self._first_check:
+            self._first_check.cancel()
+            await asyncio.gather(self._first_check, return_exceptions=True)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for task in late:
@@ -311,6 +365,8 @@ class Teacher:
         assert self._backend
         if not leads:
             return
+        if self._canary:
+            await self._canary.admit()
         groups = self._backend.complete([lead.ask.request for lead in leads])
         async with aclosing(groups):
             async for group in groups:
@@ -318,6 +374,8 @@ class Teacher:
                     not isinstance(result, ServiceError) for _, result in group
                 )
                 self.metrics.observe(group)
+                if self._canary:
+                    group = [(place, self._canary.vet(result)) for place, result in group]
                 await self._keep(leads, group, store=store)
 
     async def _keep(self, leads: list[_Lead], group: Sequence[Finished], *, store: bool) -> None:
@@ -338,7 +396,9 @@ class Teacher:
 
     async def _commit(self, made: Sequence[tuple[_Lead, Answer]]) -> list[StoredEntry]:
         entries = [
-            NewEntry(lead.ask.fingerprint, self.identity.digest, lead.ask.compressed_text, answer)
+            NewEntry(
+                lead.ask.fingerprint, lead.ask.teacher_digest, lead.ask.compressed_text, answer
+            )
             for lead, answer in made
         ]
         return await asyncio.wrap_future(self.store.commit(entries))
@@ -362,6 +422,13 @@ class Teacher:
         self.counters.hits += served.count("hit")
         self.counters.misses += served.count("miss")
         self.counters.collapsed += served.count("collapsed")
+
+
+async def _check_at_start(canary: Canary) -> None:
+    try:
+        await canary.first_check()
+    except Exception as error:
+        _log.warning("the canary could not be asked: %s", as_service_error(error).message)
 
 
 def _remaining(deadline: float | None) -> float | None:

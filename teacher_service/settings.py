@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import Field, HttpUrl, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, ValidationError, model_validator
 
 from teacher_service.backend_settings import (
     AzureSettings,
@@ -25,6 +25,14 @@ from teacher_service.errors import SettingsError
 ENVIRONMENT_PREFIX = "TACO_SERVICE__"
 
 Tree: TypeAlias = dict[str, Any]
+
+
+def _off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
+_MayBeOff = BeforeValidator(_off)
 
 
 class BuiltinSettings(Section):
@@ -116,7 +124,7 @@ class Settings(Section):
 
     backend: Literal["builtin", "transformers", "vllm", "openai", "azure"] = "builtin"
     """The one line that swaps the teacher."""
-    mode: Mode = "record"
+    mode: Annotated[Mode, _MayBeOff] = "record"
     """`replay` serves the store alone: no backend is built, a miss is an error. `refresh` asks for
     everything anew and keeps answers that differ beside the first. `off` neither reads nor keeps.
     """
@@ -126,6 +134,16 @@ class Settings(Section):
     """In replay, which teacher of the store: its name, or the start of its digest."""
     store: Path | str | None = None
     """The store's file, or a PostgreSQL database's URL; null for the default place."""
+    canary: Annotated[Literal["auto", "refuse", "warn", "new", "off"], _MayBeOff] = "auto"
+    """What follows when the teacher answers fixed prompts otherwise than at its registration.
+    `refuse`: nothing new is made; `warn`: the log says so; `new`: it is a teacher of its own.
+    `auto`: refuse where answers are deterministic (builtin, transformers in float32 on the CPU,
+    vllm with batch_invariant), else warn. `off`: it is never asked.
+    """
+    identity: Literal["plain", "strict"] = "plain"
+    """`strict`: where answers come from (engine, version, device, a hosted model's
+    system_fingerprint) defines the teacher too, and answers from elsewhere are refused.
+    """
     lease_s: Annotated[float, Field(gt=0)] = 15
     """On PostgreSQL: after how long a service that stands still loses its turn to another."""
     host: str = "127.0.0.1"
@@ -152,6 +170,15 @@ class Settings(Section):
     vllm: VLLMSettings = VLLMSettings()
     openai: OpenAISettings = OpenAISettings()
     azure: AzureSettings = AzureSettings()
+
+    @model_validator(mode="after")
+    def _strict_asks(self) -> Self:
+        if self.identity == "strict" and self.canary == "off":
+            raise ValueError(
+                "identity: strict learns from the canary where answers come from: "
+                "set canary to auto, refuse, warn or new"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_can_be_held(self) -> Self:

@@ -49,26 +49,28 @@ def parse_caller(run: str | None, step: str | None) -> Caller:
 
 
 class UsageLog:
-    """Notes of one teacher's answers, on their way into the store.
+    """Notes of a teacher's answers, on their way into the store.
 
     All of it runs on the event loop's thread; the store writes on its own.
     """
 
-    def __init__(self, store: CompletionStore, teacher_digest: str, prices: PriceSettings) -> None:
+    def __init__(self, store: CompletionStore, prices: PriceSettings) -> None:
         self._store = store
-        self._teacher = teacher_digest
         self._prices = prices
         self._uses: Counter[Use] = Counter()
         self._amounts: dict[Account, Amount] = defaultdict(Amount)
         self._timer: asyncio.TimerHandle | None = None
 
-    def follow(self, tickets: Sequence[Outcome | Pending], caller: Caller) -> None:
+    def follow(
+        self, tickets: Sequence[Outcome | Pending], caller: Caller, teacher_digest: str
+    ) -> None:
         """Note each answer once it is there, whether or not its client still waits."""
         for ticket in tickets:
             if isinstance(ticket, Pending):
-                ticket.flight.add_done_callback(partial(self._landed, ticket, caller))
+                landed = partial(self._landed, ticket, caller, teacher_digest)
+                ticket.flight.add_done_callback(landed)
             else:
-                self._note(ticket, caller)
+                self._note(ticket, caller, teacher_digest)
 
     def flush(self) -> Future[None] | None:
         """Hand over what was noted; None where there is nothing. Closing the store waits for it."""
@@ -82,17 +84,17 @@ class UsageLog:
         written.add_done_callback(_warn_of_loss)
         return written
 
-    def _landed(self, ticket: Pending, caller: Caller, _: object) -> None:
-        self._note(outcome_of(ticket), caller)
+    def _landed(self, ticket: Pending, caller: Caller, teacher_digest: str, _: object) -> None:
+        self._note(outcome_of(ticket), caller, teacher_digest)
 
-    def _note(self, outcome: Outcome, caller: Caller) -> None:
+    def _note(self, outcome: Outcome, caller: Caller, teacher_digest: str) -> None:
         """Failures cost nothing that is known."""
         if isinstance(outcome.result, Exception):
             return
         # An answer that was never stored has no key that a run could need again.
         if caller.run and (outcome.served != "miss" or outcome.stored):
             self._uses[Use(caller.run, caller.step, outcome.key, outcome.served)] += 1
-        account = Account(caller.run, self._teacher, outcome.served, self._prices.unit)
+        account = Account(caller.run, teacher_digest, outcome.served, self._prices.unit)
         self._amounts[account] += amount_of(outcome.result, self._prices)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)

@@ -50,6 +50,7 @@ class AzureBackend:
         guard: Makes the calls.
     """
 
+    deterministic = False
     trouble: str | None = None
 
     def __init__(

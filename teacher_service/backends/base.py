@@ -31,6 +31,11 @@ class Backend(Protocol):
     """What defines its answers."""
 
     @property
+    def deterministic(self) -> bool:
+        """Whether a request has one answer, whatever else is asked, and whenever."""
+        ...
+
+    @property
     def trouble(self) -> str | None:
         """Why it cannot make anything just now; None where it can, as far as is known."""
         ...

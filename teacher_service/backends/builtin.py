@@ -22,6 +22,7 @@ class BuiltinBackend:
         latency_ms: How long each completion pretends to take; a batch waits once.
     """
 
+    deterministic = True
     trouble: str | None = None
 
     def __init__(self, latency_ms: float = 0) -> None:

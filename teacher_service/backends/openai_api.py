@@ -27,6 +27,7 @@ class OpenAIBackend:
         guard: Makes the calls.
     """
 
+    deterministic = False
     trouble: str | None = None
 
     def __init__(self, settings: OpenAISettings, api_key: str | None, guard: Guard) -> None:

@@ -53,6 +53,7 @@ class TransformersBackend:
     def __init__(self, files: ModelFiles, settings: TransformersSettings) -> None:
         self.identity = files.identity
         self._model = CausalLM(files, settings)
+        self.deterministic = self._model.deterministic
         self._budget = settings.batch_tokens
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._waiting: list[_Job] = []

@@ -61,6 +61,7 @@ class VLLMBackend:
         server: Supervisor | None,
     ) -> None:
         self.identity = identity
+        self.deterministic = settings.batch_invariant
         self.guard = guard
         self._served_name = _served_name(settings, identity)
         self._must_verify = server is not None or settings.verify

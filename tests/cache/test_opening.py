@@ -137,8 +137,14 @@ def test_a_truncated_store_is_refused(filled, read_only):
 
 def test_a_damaged_page_is_an_error_and_not_a_miss(filled, make_entry):
     """A look-up that meets damage says so: taking it for a miss would buy the answer again."""
-    whole = filled.read_bytes()
-    filled.write_bytes(whole[:20_480] + b"\xff" * (len(whole) - 20_480))
+    with closing(sqlite3.connect(filled)) as connection:
+        roots = "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'completions'"
+        pages = [page for (page,) in connection.execute(roots)]
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with filled.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
     keys = [make_entry(str(number)).fingerprint.key for number in range(500)]
     damaged = pytest.raises(StoreDamaged, match="restore the file from a backup")
     with CompletionStore.open(filled, read_only=True) as store, damaged:

@@ -48,7 +48,7 @@ class Service:
 @contextmanager
 def running(overrides: dict[str, Any]) -> Iterator[Service]:
     """A service with these settings, on a free port, until the block ends."""
-    settings = load_settings(None, {"stop_grace_s": 5, **overrides})
+    settings = load_settings(None, {"stop_grace_s": 5, "canary": "off", **overrides})
     listener = bind("127.0.0.1", 0)
     config = uvicorn.Config(
         create_app(settings), log_level="warning", access_log=False, timeout_graceful_shutdown=5

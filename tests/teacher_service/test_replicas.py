@@ -42,7 +42,9 @@ def start_replica(tmp_path: Path, postgres_url: str) -> Iterator[Callable[..., R
 
     def start(**settings) -> Replica:
         config = tmp_path / f"{len(replicas)}.yaml"
-        config.write_text(yaml.safe_dump({"store": postgres_url, "port": 0, **settings}))
+        config.write_text(
+            yaml.safe_dump({"store": postgres_url, "port": 0, "canary": "off", **settings})
+        )
         announcement = config.with_suffix(".json")
         command = [sys.executable, "-P", "-m", "teacher_service", "--config", str(config)]
         command += ["--announce-file", str(announcement)]

@@ -97,3 +97,11 @@ def test_the_compose_file_publishes_on_loopback_only():
     ports = [port for one in compose["services"].values() for port in one.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_a_bare_off_is_off(tmp_path):
+    """YAML reads it as false, and nobody who writes it means that."""
+    path = tmp_path / "service.yaml"
+    path.write_text("mode: off\ncanary: off\n")
+    settings = load_settings(path)
+    assert (settings.mode, settings.canary) == ("off", "off")
