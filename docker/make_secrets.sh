@@ -1,0 +1,28 @@
+#!/bin/sh
+# The first start's secrets, in a folder that the containers share; what is there already stays.
+#
+#   trainer             a key that may ask for completions
+#   admin               a key that may do everything: yours
+#   keys.json           both, hashed, as the service checks them
+#   postgres_password, pgpass   a database's password, for its server and for the service
+set -eu
+umask 077
+cd "${1:-/secrets}"
+
+key() {
+    [ -s "$1" ] && return
+    # A first start that was cut off may have left the hash of a key that nobody has.
+    taco serve keys revoke "$1" --file keys.json >/dev/null 2>&1 || true
+    taco serve keys add "$1" --scope "$2" --file keys.json > "$1.part"
+    mv "$1.part" "$1"
+}
+
+key trainer use
+key admin admin
+if [ ! -s pgpass ]; then
+    password=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')
+    printf %s "$password" > postgres_password
+    chmod 644 postgres_password  # Its server reads it as a user of its own.
+    echo "*:*:*:taco:$password" > pgpass.part
+    mv pgpass.part pgpass
+fi
