@@ -3,7 +3,9 @@
 The upstream answers by the built-in rules, so that the run without faults is `finished`.
 """
 
+import json
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from tests.faulty_upstream import faulty_upstream
 from trainer.config import Config
 from trainer.errors import TeacherError, TeacherSpent, TooManyFailures
 from trainer.learning.launch import resume, train_new
+from trainer.learning.run_folder import saved_weights_digest
 
 RETRIES = {"retry_share": 0.5, "retry_reserve": 20, "breaker_rest_s": 1.5}
 
@@ -91,6 +94,35 @@ def test_no_lasting_fault_becomes_a_reward(start_on, faulty, document, fault, tm
     assert not list((tmp_path / "trial/logs").glob("rewards*")) or (
         len((tmp_path / "trial/logs/rewards_logs_updated.csv").read_text().splitlines()) == 1
     )
+
+
+def test_a_refusal_is_masked_and_only_the_references_loss_pays_for_it(
+    start_on, faulty, document, base, tmp_path
+):
+    """Where every text of the right length is refused, nothing is learnt from it.
+
+    The tolerance is so wide that every text is asked about.
+    """
+    url, _ = start_on()
+    faulty.share, faulty.faults = 1.0, ["filtered prompt", "filtered answer"]
+
+    def train(loss):
+        changes = {
+            "policy": {"loss": loss, "rollouts_per_example": 2, "length_tokenizer": "policy"}
+        }
+        # All are asked: the tolerance is the whole text, and no text has lost nine in ten words.
+        config = Config.model_validate(
+            document(**changes, reward={"compression_tolerance": 1.0}, hyperparams={"epochs": 1})
+        )
+        return train_new(config, loss, teacher_url=url, runs=tmp_path, report=lambda _: None)
+
+    masked, paid = train("leave_one_out"), train("reference")
+    for run in (masked, paid):
+        lines = (Path(run.folder) / "logs/rollouts.jsonl").read_text().splitlines()
+        outcomes = {json.loads(line)["outcome"] for line in lines}
+        assert outcomes == {"refused"}
+    assert masked.weights_digest == saved_weights_digest(base)
+    assert paid.weights_digest != saved_weights_digest(base)
 
 
 def test_a_budget_stops_the_run_cleanly(start_on, faulty, config, finished, tmp_path):
