@@ -1,4 +1,4 @@
-"""The whole configuration: the reference's six sections with its keys, and six of our own.
+"""The whole configuration: the reference's six sections with its keys, and seven of our own.
 
 `trainer.config_file` reads it from YAML. Neither needs torch or a network, so that a bad config is
 answered at once. Helpers elsewhere get the values they use, never a config.
@@ -162,6 +162,13 @@ class Device(_Section):
     """`auto` is the GPU if there is one."""
 
 
+class Compute(_Section):
+    """How the compressor is computed: what it costs in memory and time."""
+
+    micro_batch_size: Positive | None = None
+    """Examples in a forward pass; null: a process's whole share, and less where memory runs out."""
+
+
 class Policy(_Section):
     """How masks are drawn and what is learnt from them."""
 
@@ -298,6 +305,7 @@ class Config(_Section):
     hyperparams: Hyperparams = Hyperparams()
     logging: Logging = Logging()
     device: Device = Device()
+    compute: Compute = Compute()
     policy: Policy = Policy()
     reward: Reward = Reward()
     teacher: Teacher = Teacher()

@@ -9,6 +9,10 @@ TrainerError
 │   ├── TeacherRejected      the service refused the request as a whole (4xx)
 │   ├── TeacherSpent         the budget or the account of the teacher has nothing left
 │   └── TooManyFailures      a step lost more rollouts than `teacher.max_failed_share` allows
+├── StepError
+│   ├── NotFinite            a loss or a gradient is NaN or infinite; the step was not taken
+│   ├── OutOfMemory          not even one example fits
+│   └── ProcessLost          another process of the run has ended, or does not answer
 ├── CheckpointError      nothing to resume from, or what is there belongs to another run
 ├── ReplayError          the run departs from its lock file
 └── WriteError           a file of the run cannot be written: a full disk, a read-only folder
@@ -32,6 +36,9 @@ class ConfigError(TrainerError):
         self.problems = tuple(problems)
         super().__init__("\n".join([f"{source}: {_count(len(problems), 'problem')}", *problems]))
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
+
 
 class DataError(TrainerError):
     """The data file is wrong; `problems` lists every bad record, one sentence each."""
@@ -40,6 +47,9 @@ class DataError(TrainerError):
         self.source = source
         self.problems = tuple(problems)
         super().__init__("\n".join([f"{source}: {_count(len(problems), 'problem')}", *problems]))
+
+    def __reduce__(self) -> tuple[type["DataError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
 
 
 class ModelError(TrainerError):
@@ -64,6 +74,22 @@ class TeacherSpent(TeacherError):
 
 class TooManyFailures(TeacherError):
     """A step lost more rollouts than the config allows; it was not trained on."""
+
+
+class StepError(TrainerError):
+    """A step could not be taken; the weights are what they were before it."""
+
+
+class NotFinite(StepError):
+    """A loss or a gradient is NaN or infinite, so the step was refused."""
+
+
+class OutOfMemory(StepError):
+    """Not even one example fits into memory."""
+
+
+class ProcessLost(StepError):
+    """Another process of the run has ended, or does not answer."""
 
 
 class CheckpointError(TrainerError):

@@ -166,4 +166,5 @@ def test_both_keys_of_the_device_decide(plain, monkeypatch, use_cuda, device_map
     monkeypatch.setattr(setup.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(setup, "Accelerator", dict)
     device = {"use_cuda": use_cuda, "device_map": device_map}
-    assert make_accelerator(Config.model_validate({**plain, "device": device})) == {"cpu": cpu}
+    accelerator = make_accelerator(Config.model_validate({**plain, "device": device}))
+    assert accelerator["cpu"] == cpu

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
 from taco.own_service import own_service
 from tests.tiny_runs import phases, rows_of
 from trainer.config import Config
+from trainer.learning.checkpoint import load_latest
 from trainer.learning.launch import resume, train_new
 
 # Eleven examples, then one: in the second step a process is left without any.
@@ -59,6 +61,18 @@ def two(document, teacher_url, tmp_path_factory):
     said, _ = started.communicate(timeout=120)
     assert started.returncode == 0, said
     return folder / "runs/config", said
+
+
+def _process(launcher, rank):
+    """The process id of a rank that `torch.distributed.run` started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    wanted = f"RANK={rank}".encode()
+    (found,) = (
+        int(pid)
+        for pid in children
+        if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    )
+    return found
 
 
 def _step(folder, step):
@@ -152,3 +166,39 @@ def test_ctrl_c_in_both_processes_saves_the_run(document, finished, teacher_url,
     result = resume(tmp_path / "runs/config", teacher_url=teacher_url, report=lambda _: None)
     assert Path(result.model_path).is_dir()
     assert len(_step(result.folder, 8)) == len(_step(finished.folder, 8))
+
+
+def test_a_process_that_is_killed_ends_the_run_and_its_state_is_saved(
+    document, teacher_url, tmp_path
+):
+    """The other one does not wait for it: what was learnt is in a checkpoint to resume from."""
+    settings = tmp_path / "slow.yaml"
+    settings.write_text("builtin: {latency_ms: 250}\n")
+    with (
+        own_service(settings, store=tmp_path / "own.sqlite") as slow,
+        _start(tmp_path, document, slow, logging={"save_interval": 100}) as started,
+    ):
+        for line in started.stdout:
+            if "step 4/8" in line:
+                os.kill(_process(started, 1), signal.SIGKILL)
+                break
+        said, _ = started.communicate(timeout=90)
+    assert started.returncode != 0
+    assert "saved; go on with: taco train --resume runs/config\n" in said
+    (checkpoint,) = (tmp_path / "runs/config/checkpoints").iterdir()
+    progress, _ = load_latest(checkpoint.parent, torch.device("cpu"))
+    assert progress.step >= 4
+    result = resume(tmp_path / "runs/config", teacher_url=teacher_url, report=lambda _: None)
+    assert Path(result.model_path).is_dir()
+
+
+def test_a_gradient_that_is_not_finite_stops_all_processes_alike(document, teacher_url, tmp_path):
+    """Each says which step it was; nothing is waited for."""
+    policy = {"entropy_per_word": 1e38}
+    with _start(tmp_path, document, teacher_url, policy=policy) as started:
+        said, _ = started.communicate(timeout=90)
+    assert started.returncode != 0
+    assert said.count("step 1 was not taken: expected a finite loss and gradient") == 2
+    assert "another process" not in said
+    checkpoints = [path.name for path in (tmp_path / "runs/config/checkpoints").iterdir()]
+    assert checkpoints == ["step-00000000.pt"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.policy.compressor import PromptCompressorReinforce
@@ -77,6 +78,35 @@ class SampledBatch:
         """Values of chunks, (..., C), added up by example: (..., B)."""
         total_XB = value_XC.new_zeros((*value_XC.shape[:-1], self.examples))
         return total_XB.index_add(-1, self.example_C, value_XC)
+
+    def part(self, start: int, stop: int) -> "SampledBatch":
+        """What was drawn for the examples from `start` up to `stop`."""
+        row_C = (self.example_C >= start) & (self.example_C < stop)
+        return SampledBatch(
+            texts=self.texts[start * self.samples : stop * self.samples],
+            keep_mask_SCW=self.keep_mask_SCW[:, row_C],
+            example_C=self.example_C[row_C] - start,
+            examples=stop - start,
+        )
+
+
+def joined(parts: Sequence[SampledBatch]) -> SampledBatch:
+    """Several micro-batches as one, in their order."""
+    width = max(part.keep_mask_SCW.shape[-1] for part in parts)
+    starts = np.cumsum([0, *(part.examples for part in parts)]).tolist()
+    return SampledBatch(
+        texts=[text for part in parts for text in part.texts],
+        keep_mask_SCW=torch.cat([widened(part.keep_mask_SCW, width) for part in parts], dim=1),
+        example_C=torch.cat(
+            [part.example_C + start for part, start in zip(parts, starts, strict=False)]
+        ),
+        examples=starts[-1],
+    )
+
+
+def widened(value_XW: Tensor, width: int) -> Tensor:
+    """The same with zeros up to a width, or without what stands beyond it."""
+    return F.pad(value_XW, (0, width - value_XW.shape[-1]))
 
 
 def prepare_batch(

@@ -3,38 +3,107 @@
 The first pass is REINFORCE. In the further ones the policy is no longer the one that drew the
 masks: words count by their clipped ratios, and the passes end early where the policy has moved too
 far. Nothing is asked of the teacher here.
+
+A pass adds up the gradients of all micro-batches and processes, divided by the number of valid
+rollouts over all of them, and only then clips.
 """
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from trainer.errors import NotFinite
 from trainer.learning import reinforce
-from trainer.learning.act import PreparedExample, SampledBatch, chunks_of, mask_policy
+from trainer.learning.act import (
+    PreparedExample,
+    SampledBatch,
+    chunks_of,
+    mask_policy,
+    widened,
+)
 from trainer.learning.credit import Credit
+from trainer.learning.processes import add_gradients, reduced, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.summary import Update
 from trainer.policy.compressor import word_keep_probs
 from trainer.policy.sampling import MaskPolicy
 
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a process learns from in one step, or a micro-batch of it."""
+
+    prepared: Sequence[PreparedExample]
+    sampled: SampledBatch
+    behaviour_SCW: Tensor
+    """Log-probability of every word's action when it was drawn."""
+    credit: Credit
+
+    def part(self, start: int, stop: int) -> "Lesson":
+        """What is learnt from the examples from `start` up to `stop`."""
+        row_C = (self.sampled.example_C >= start) & (self.sampled.example_C < stop)
+        credit = Credit(self.credit.advantage_SCW[:, row_C], self.credit.counts_BS[start:stop])
+        return Lesson(
+            self.prepared[start:stop],
+            self.sampled.part(start, stop),
+            self.behaviour_SCW[:, row_C],
+            credit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Figures of this process, added up over its micro-batches."""
+
+    loss: float = 0.0
+    entropy: float = 0.0
+    kl_to_start: float = 0.0
+    words: float = 0.0
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.loss + other.loss,
+            self.entropy + other.entropy,
+            self.kl_to_start + other.kl_to_start,
+            self.words + other.words,
+        )
+
 
 def policy_of(
     run: Run, prepared: Sequence[PreparedExample], model: torch.nn.Module | None = None
 ) -> MaskPolicy:
-    """The policy over a batch, with gradient; that of another model where one is given."""
+    """The policy over a batch, with gradient; that of another model where one is given.
+
+    Raises:
+        NotFinite: the model gives no probabilities.
+    """
     pad, device = run.compressor.tokenizer.pad_token_id, run.accelerator.device
     with run.times.phase("forward"):
-        probs = word_keep_probs(model or run.model, chunks_of(prepared), pad, device)
+        prob_CW, is_word_CW = word_keep_probs(model or run.model, chunks_of(prepared), pad, device)
+        finite = bool(prob_CW.isfinite().all())
+    if not finite:
+        raise NotFinite(
+            "expected keep probabilities from the compressor, and some are NaN: weights of the "
+            "model to start from, or of an earlier step, are broken. Train anew with a lower "
+            "hyperparams.policy_lr (the teacher's answers are stored), or delete the newest file "
+            "in the run's checkpoints and resume from the one before"
+        )
     with run.times.phase("sample"):
-        return mask_policy(*probs, prepared, run.config.policy.sampler)
+        return mask_policy(prob_CW, is_word_CW, prepared, run.config.policy.sampler)
 
 
 def passes(
     run: Run,
     prepared: Sequence[PreparedExample],
     sampled: SampledBatch,
-    policy: MaskPolicy,
+    policies: list[MaskPolicy],
     credit: Credit,
 ) -> Iterator[Update]:
     """Learn from one batch of rollouts, up to `policy.passes` times.
@@ -43,68 +112,152 @@ def passes(
         run: whose model is changed.
         prepared: this process's examples.
         sampled: what was drawn for them.
-        policy: the one that drew it, with its graph.
+        policies: those that drew it, one for each of `run.memory.parts`; their graphs are used up.
         credit: of `sampled`.
+
+    Raises:
+        NotFinite: the first pass has no finite gradient. A further one is left out instead.
+        OutOfMemory: not even one example fits.
     """
-    config = run.config.policy
-    drew = policy.detach()
-    behaviour_SCW = drew.word_log_probs(sampled.keep_mask_SCW)
-    start = _start_policy(run, prepared)
-    valid = int(reduced(run, credit.counts_BS.sum()))
+    config, examples = run.config.policy, len(prepared)
+    parts, drew = run.memory.parts(examples), [policy.detach() for policy in policies]
+    lesson = Lesson(prepared, sampled, _behaviour(sampled, parts, drew), credit)
+    valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
+
+    def give_up() -> None:
+        policies.clear()  # Their graphs are what fills the memory.
+        run.optimizer.zero_grad()
+
     for number in range(config.passes):
         if number > 0:
-            policy = policy_of(run, prepared)
-            if _mean_kl(run, drew, policy) > config.max_kl:
+            policies[:] = _policies_now(run, prepared, parts)
+            if _mean_kl(run, drew, policies) > config.max_kl:
                 return
-        log_prob_SCW = policy.word_log_probs(sampled.keep_mask_SCW)
-        objective_SCW = (
-            reinforce.score_function(log_prob_SCW, credit.advantage_SCW)
-            if number == 0
-            else reinforce.clipped_ratio(
-                log_prob_SCW, behaviour_SCW, credit.advantage_SCW, config.clip_ratio
-            )
-        )
-        entropy_C = policy.entropy()
-        kl_C = policy.kl(start) if start else torch.zeros_like(entropy_C)
-        words_C = policy.free_CW.sum(-1).float()
-        loss = reinforce.policy_loss(
-            sampled.per_example(objective_SCW.sum(-1)).T,
-            sampled.per_example(entropy_C),
-            sampled.per_example(kl_C),
-            sampled.per_example(words_C),
-            credit.counts_BS,
-            entropy_coeff=run.config.hyperparams.entropy_coeff,
-            entropy_per_word=config.entropy_per_word,
-            kl_coeff=config.kl_coeff,
-        )
+        if not run.memory.keep_graphs:
+            policies.clear()
+        run.optimizer.zero_grad()
+        learnt = partial(_add_up, run, lesson, policies, valid, first=number == 0)
+        with stopping_together(run.accelerator):
+            sums = run.memory.fit(examples, learnt, give_up)
+        try:
+            with run.times.phase("update"):
+                update = _step(run, sums, valid)
+        except NotFinite as refused:
+            if number == 0:
+                raise
+            _log.warning("pass %d was left out, and the step ends here: %s", number + 1, refused)
+            return
+        yield update
+
+
+def _behaviour(
+    sampled: SampledBatch, parts: Sequence[tuple[int, int]], drew: Sequence[MaskPolicy]
+) -> Tensor:
+    width = sampled.keep_mask_SCW.shape[-1]
+    log_probs = [
+        _log_probs(policy, sampled.part(start, stop))
+        for (start, stop), policy in zip(parts, drew, strict=True)
+    ]
+    return torch.cat([widened(log_prob_SCW, width) for log_prob_SCW in log_probs], dim=1)
+
+
+def _log_probs(policy: MaskPolicy, sampled: SampledBatch) -> Tensor:
+    """Of every word's action: (S, C, W), W being the policy's."""
+    return policy.word_log_probs(widened(sampled.keep_mask_SCW, policy.free_CW.shape[-1]))
+
+
+def _policies_now(
+    run: Run, prepared: Sequence[PreparedExample], parts: Sequence[tuple[int, int]]
+) -> list[MaskPolicy]:
+    with torch.set_grad_enabled(run.memory.keep_graphs):
+        return [policy_of(run, prepared[start:stop]) for start, stop in parts]
+
+
+def _add_up(
+    run: Run, lesson: Lesson, policies: Sequence[MaskPolicy], valid: int, *, first: bool
+) -> Sums:
+    """Add every micro-batch's gradient to the model's.
+
+    Args:
+        run: whose model it is.
+        lesson: this process's.
+        policies: one for each micro-batch, with its graph; empty: they are computed here.
+        valid: number of rollouts that count, over all processes.
+        first: whether the policy is still the one that drew.
+    """
+    sums = Sums()
+    for index, (start, stop) in enumerate(run.memory.parts(len(lesson.prepared))):
+        part = lesson.part(start, stop)
+        policy = policies[index] if policies else policy_of(run, part.prepared)
+        loss, figures = _loss(run, part, policy, first=first)
         with run.times.phase("update"):
-            grad_norm = _step(run, loss, valid)
-        words = words_C.sum().clamp_min(1)
-        yield Update(
-            loss=reduced(run, loss) / max(valid, 1),
-            grad_norm=grad_norm,
-            entropy_per_word=(entropy_C.sum() / words).item(),
-            kl_to_start=(kl_C.sum() / words).item(),
+            run.accelerator.backward(loss / max(valid, 1))
+        sums += figures
+    return sums
+
+
+def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[Tensor, Sums]:
+    """A micro-batch's loss, summed over its rollouts, and what is logged of it."""
+    config, sampled = run.config.policy, part.sampled
+    width = policy.free_CW.shape[-1]
+    advantage_SCW = part.credit.advantage_SCW
+    if advantage_SCW.shape[-1] > 1:
+        advantage_SCW = widened(advantage_SCW, width)
+    log_prob_SCW = _log_probs(policy, sampled)
+    objective_SCW = (
+        reinforce.score_function(log_prob_SCW, advantage_SCW)
+        if first
+        else reinforce.clipped_ratio(
+            log_prob_SCW, widened(part.behaviour_SCW, width), advantage_SCW, config.clip_ratio
         )
+    )
+    start = _start_policy(run, part.prepared)
+    entropy_C = policy.entropy()
+    kl_C = policy.kl(start) if start else torch.zeros_like(entropy_C)
+    words_C = policy.free_CW.sum(-1).float()
+    loss = reinforce.policy_loss(
+        sampled.per_example(objective_SCW.sum(-1)).T,
+        sampled.per_example(entropy_C),
+        sampled.per_example(kl_C),
+        sampled.per_example(words_C),
+        part.credit.counts_BS,
+        entropy_coeff=run.config.hyperparams.entropy_coeff,
+        entropy_per_word=config.entropy_per_word,
+        kl_coeff=config.kl_coeff,
+    )
+    figures = torch.stack([loss, entropy_C.sum(), kl_C.sum(), words_C.sum()])
+    return loss, Sums(*figures.detach().tolist())
 
 
-def _step(run: Run, loss: Tensor, valid: int) -> float:
-    """One optimiser step on the mean over the valid rollouts; the gradient's norm before clipping.
+def _step(run: Run, sums: Sums, valid: int) -> Update:
+    """One optimiser step on the gradient that was added up, unless it is not finite.
 
     Args:
         run: whose model is changed.
-        loss: this process's sum over its rollouts.
+        sums: this process's figures.
         valid: number of rollouts that count, over all processes.
+
+    Raises:
+        NotFinite: in every process; no weight was changed.
     """
     accelerator = run.accelerator
-    run.optimizer.zero_grad()
-    # Data-parallel backward averages over processes, and the loss is a sum over them.
-    accelerator.backward(loss * accelerator.num_processes / max(valid, 1))
-    norm = accelerator.clip_grad_norm_(run.model.parameters(), run.config.policy.max_grad_norm)
+    add_gradients(accelerator, run.model)
+    parameters = run.model.parameters()
+    norm = float(accelerator.clip_grad_norm_(parameters, run.config.policy.max_grad_norm))
+    loss = reduced(accelerator, torch.tensor(sums.loss, device=accelerator.device)) / max(valid, 1)
+    if not (math.isfinite(norm) and math.isfinite(loss)):
+        run.optimizer.zero_grad()
+        raise NotFinite(
+            f"expected a finite loss and gradient, got a loss of {loss} and a norm of {norm}; no "
+            "weight was changed. Look for the cause in reward.metric and the coefficients under "
+            "policy and hyperparams, then train anew: the teacher's answers are stored"
+        )
     if valid == 0:
         run.optimizer.zero_grad()  # Otherwise AdamW's momentum alone would move the weights.
+    run.mid_step = True
     run.optimizer.step()
-    return float(norm)
+    words = max(sums.words, 1.0)
+    return Update(loss, norm, sums.entropy / words, sums.kl_to_start / words)
 
 
 def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy | None:
@@ -114,13 +267,10 @@ def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy |
         return policy_of(run, prepared, run.start)
 
 
-def _mean_kl(run: Run, drew: MaskPolicy, policy: MaskPolicy) -> float:
+def _mean_kl(run: Run, drew: Sequence[MaskPolicy], policies: Sequence[MaskPolicy]) -> float:
     """KL from the policy that drew to the one at hand, per word over all processes."""
     with torch.no_grad():
-        kl = reduced(run, drew.kl(policy).sum())
-        return kl / max(reduced(run, drew.free_CW.sum()), 1)
-
-
-def reduced(run: Run, value: Tensor) -> float:
-    """The sum over all processes, so that each decides alike."""
-    return float(run.accelerator.reduce(value.detach()).item())
+        kls = [old.kl(new).sum() for old, new in zip(drew, policies, strict=True)]
+        words = [old.free_CW.sum() for old in drew]
+    kl, count = (reduced(run.accelerator, torch.stack(values).sum()) for values in (kls, words))
+    return kl / max(count, 1)

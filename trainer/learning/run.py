@@ -12,6 +12,7 @@ from trainer.learning.allowance import Allowance
 from trainer.learning.checkpoint import Progress, measure_logs, save_checkpoint
 from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
+from trainer.learning.memory import Memory
 from trainer.learning.replay import Replay
 from trainer.learning.run_folder import CHECKPOINTS, LOCK
 from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
@@ -56,6 +57,8 @@ class Run:
     """Likewise; None also where the teacher is not our service."""
     replay: Replay | None
     """The recorded run that this one follows."""
+    memory: Memory
+    """How many examples go through the model at once."""
     total_steps: int
     finished_steps: int = 0
     validated_steps: int = 0
@@ -64,14 +67,16 @@ class Run:
     """(text, question) pairs asked in training, cached or not."""
     times: StepTimes = field(default_factory=StepTimes)
     """From one step's line in the metrics to the next one's: a step's wall time."""
+    mid_step: bool = False
+    """Weights have moved and the step is not recorded yet: this is no state to save."""
 
     def save(self) -> None:
         """Write a checkpoint of the state after the last finished step.
 
         Every process has the same state, so that the main one waits for no other, which may have
-        failed.
+        failed. In the middle of a step nothing is written: the newest checkpoint stands.
         """
-        if self.logs is None:
+        if self.logs is None or self.mid_step:
             return
         with self.times.phase("save"):
             files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)

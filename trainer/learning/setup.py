@@ -4,13 +4,14 @@ import copy
 import logging
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -21,6 +22,7 @@ from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs, log_files
+from trainer.learning.memory import Memory
 from trainer.learning.replay import start_replay
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
@@ -42,6 +44,10 @@ from trainer.rollouts.teacher_client import TeacherClient
 from trainer.tasks.data import load_examples, split_validation
 from trainer.types import Example
 
+HANGING_AFTER = timedelta(minutes=10)
+"""When a process that does not answer the others counts as lost, beyond the teacher's time. One
+that has ended is noticed at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +56,12 @@ def make_accelerator(config: Config) -> Accelerator:
     wants_gpu = config.device.use_cuda and config.device.device_map != "cpu"
     if wants_gpu and not torch.cuda.is_available():
         _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
-    return Accelerator(cpu=not (wants_gpu and torch.cuda.is_available()))
+    # A process may be waiting for one that waits for the teacher, and that is no fault.
+    patience = timedelta(seconds=config.teacher.timeout_s) + HANGING_AFTER
+    return Accelerator(
+        cpu=not (wants_gpu and torch.cuda.is_available()),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+    )
 
 
 def prepare_run(
@@ -115,7 +126,8 @@ def prepare_run(
     require_place(
         deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
     )
-    model, prepared_optimizer = accelerator.prepare(compressor.model, optimizer)
+    # In no wrapper for data parallelism: `processes.add_gradients` sums once a step.
+    model = accelerator.prepare_model(compressor.model, evaluation_mode=True)
     run = Run(
         folder=folder,
         config=config,
@@ -123,7 +135,7 @@ def prepare_run(
         compressor=compressor,
         model=model,
         start=copy.deepcopy(compressor.model) if config.policy.kl_coeff else None,
-        optimizer=prepared_optimizer,
+        optimizer=accelerator.prepare_optimizer(optimizer),
         # Not prepared: Accelerate's wrapper would step it once per process.
         scheduler=_scheduler(optimizer, config.policy, total_steps),
         segmenter=compressor.segmenter(compression_options(config), config.hyperparams.max_seq_len),
@@ -143,6 +155,7 @@ def prepare_run(
         logs=None,
         lock=None,
         replay=replay,
+        memory=Memory(config.compute.micro_batch_size),
         total_steps=total_steps,
     )
     if resume:

@@ -9,8 +9,7 @@
         one AdamW step on loss / number of valid rollouts
         policy.passes - 1 more, by clipped ratios of each word (PPO), while the policy stays near
 
-Simplifications: a batch is one forward pass (no micro-batches), and the step waits for its
-completions. Run it with
+Simplification: the step waits for its completions. Run it with
 
     taco train configs/train_reinforce.yaml
     accelerate launch -m trainer configs/train_reinforce.yaml
@@ -21,15 +20,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from accelerate.utils import gather_object
+import torch
 
-from trainer.errors import ReplayError
+from trainer.errors import ReplayError, StepError
 from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
     deploy_batch,
     deployed_texts,
     describe_draws,
+    joined,
     locked_batch,
     prepare_batch,
     sample_batch,
@@ -38,6 +38,7 @@ from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
+from trainer.learning.processes import collected, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.summary import (
     console_line,
@@ -69,8 +70,8 @@ class Experience:
 
     prepared: list[PreparedExample]
     """This process's examples."""
-    policy: MaskPolicy
-    """What drew their masks, with its graph."""
+    policies: list[MaskPolicy]
+    """What drew their masks, one a micro-batch, with its graph where memory allows."""
     sampled: SampledBatch
     """What was drawn."""
     own: list[Rollout]
@@ -84,17 +85,17 @@ def train(run: Run, report: Report = print) -> None:
 
     Raises:
         TeacherError: the teacher went away or failed too often; a checkpoint was saved first.
+        StepError: a step could not be taken; likewise.
         KeyboardInterrupt: Ctrl-C or SIGTERM; likewise.
         ReplayError: a replayed run departs from its lock.
     """
     with StopSignal() as stop:
         run.times.lap()  # What came before is no step's.
         for batch in remaining_batches(run):
-            if batch.step > run.finished_steps:
-                with saved_on_failure(run, report):
+            with saved_on_failure(run, report), naming(batch.step):
+                if batch.step > run.finished_steps:
                     experience = gather_experience(run, batch, stop)
-                learn(run, batch, experience, report)
-            with saved_on_failure(run, report):
+                    learn(run, batch, experience, report)
                 if run.owes_validation(batch.step):
                     with run.times.phase("validate"):
                         validate(run, batch, stop, report)
@@ -106,15 +107,25 @@ def train(run: Run, report: Report = print) -> None:
 
 @contextmanager
 def saved_on_failure(run: Run, report: Report) -> Iterator[None]:
-    """Save what was learnt before whatever ends the run; no weight may change within the block."""
+    """Save what was learnt before whatever ends the run."""
     try:
         yield
     except ReplayError:
         raise  # There is nothing to go on with: the run is another than its lock's.
     except BaseException:
         run.save()
-        report(f"saved; go on with: taco train --resume {run.folder}")
+        saved = "stopped within a step, of which nothing is saved" if run.mid_step else "saved"
+        report(f"{saved}; go on with: taco train --resume {run.folder}")
         raise
+
+
+@contextmanager
+def naming(step: int) -> Iterator[None]:
+    """Say which step it was that could not be taken."""
+    try:
+        yield
+    except StepError as error:
+        raise type(error)(f"step {step} was not taken: {error}") from error
 
 
 def remaining_batches(run: Run) -> Iterator[Batch]:
@@ -138,17 +149,41 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
         # A process without an example still takes part in the backward pass.
         examples = mine or batch.examples[:1]
         prepared = _prepare(run, examples, training_targets(run, batch.epoch, examples))
-    policy = policy_of(run, prepared)
-    with run.times.phase("sample"):
-        sampled = take_masks(run, batch, policy, prepared)
-        run.compressor.clear_rl_info()
-        run.compressor.record_rl_info(describe_draws(policy, sampled))
-    with run.times.phase("teacher"), stop.waiting():
-        own = judge(run, "train", batch.step, sampled.texts) if mine else []
-    rollouts = _in_order(gather_object(own), batch.examples)
+    with stopping_together(run.accelerator):
+        policies, sampled = draw(run, batch, prepared)
+        with run.times.phase("teacher"), stop.waiting():
+            own = judge(run, "train", batch.step, sampled.texts) if mine else []
+    rollouts = _in_order(collected(accelerator, own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
-    return Experience(prepared, policy, sampled, own, rollouts)
+    return Experience(prepared, policies, sampled, own, rollouts)
+
+
+def draw(
+    run: Run, batch: Batch, prepared: Sequence[PreparedExample]
+) -> tuple[list[MaskPolicy], SampledBatch]:
+    """Run the compressor forward, micro-batch by micro-batch, and draw S masks per example."""
+    policies: list[MaskPolicy] = []
+    drawn: list[SampledBatch] = []
+
+    def forward_and_draw() -> None:
+        for start, stop in run.memory.parts(len(prepared)):
+            part = prepared[start:stop]
+            with torch.set_grad_enabled(run.memory.keep_graphs):
+                policies.append(policy_of(run, part))
+            with run.times.phase("sample"):
+                drawn.append(take_masks(run, batch, policies[-1], part))
+
+    def give_up() -> None:
+        policies.clear()
+        drawn.clear()
+
+    run.memory.fit(len(prepared), forward_and_draw, give_up)
+    with run.times.phase("sample"):
+        run.compressor.clear_rl_info()
+        for policy, sampled in zip(policies, drawn, strict=True):
+            run.compressor.record_rl_info(describe_draws(policy, sampled))
+        return policies, joined(drawn)
 
 
 def training_targets(run: Run, epoch: int, examples: Sequence[Example]) -> list[Target]:
@@ -185,11 +220,11 @@ def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> l
 
 def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
     """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
-    prepared, sampled, policy = experience.prepared, experience.sampled, experience.policy
+    prepared, sampled, policies = experience.prepared, experience.sampled, experience.policies
     lr = float(run.scheduler.get_last_lr()[0])
     with run.times.phase("loss"):
         credit = credit_of(run, experience)
-        updates = list(passes(run, prepared, sampled, policy, credit))
+        updates = list(passes(run, prepared, sampled, policies, credit))
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
@@ -205,6 +240,7 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
             run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
             report(console_line(batch.step, run.total_steps, metrics))
+    run.mid_step = False
 
 
 def credit_of(run: Run, experience: Experience) -> Credit:
@@ -218,7 +254,8 @@ def credit_of(run: Run, experience: Experience) -> Credit:
     if policy.loss != "reference":
         return credit
     # It averages log-probs over a text, where we sum them.
-    words_B = sampled.per_example(experience.policy.free_CW.sum(-1)).clamp_min(1)
+    words_C = torch.cat([policy.free_CW.sum(-1) for policy in experience.policies])
+    words_B = sampled.per_example(words_C).clamp_min(1)
     return replace(credit, advantage_SCW=credit.advantage_SCW / words_B[sampled.example_C, None])
 
 
@@ -226,10 +263,11 @@ def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
     """Compress the validation examples as they would be deployed, and score them."""
     accelerator, step = run.accelerator, batch.step
     mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
-    texts = deploy(run, step, _prepare(run, mine, [run.target] * len(mine)))
-    with stop.waiting():
-        own = judge(run, "val", step, texts)
-    rollouts = _in_order(gather_object(own), run.val_examples)
+    with stopping_together(accelerator):
+        texts = deploy(run, step, _prepare(run, mine, [run.target] * len(mine)))
+        with stop.waiting():
+            own = judge(run, "val", step, texts)
+    rollouts = _in_order(collected(accelerator, own), run.val_examples)
     run.check_replay("val", step, rollouts)
     run.validated_steps = step
     run.record("val", step, rollouts)
