@@ -264,6 +264,34 @@ def base(
 
 
 @app.command()
+def distill(
+    config: Annotated[Path, typer.Argument(help="Whose data, model and teacher are meant")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the compressor goes")],
+    overrides: Overrides = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Start from this encoder, such as xlm-roberta-large, with a new head"),
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="Start from a fresh encoder of 0.7M parameters")
+    ] = False,
+    instruction: Annotated[
+        Path | None, typer.Option(help="A template with {transcript}; default: our own")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Chunks a step")] = 10,
+    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate; it falls to 0")] = 1e-5,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Make a base compressor from a teacher's delete-only compressions (stage 1)."""
+    from taco.distill import Order, distill_command
+
+    order = Order(output, encoder, instruction, epochs, batch_size, lr, small=small)
+    distill_command(config, overrides or [], order, teacher, store and place_of(store))
+
+
+@app.command()
 def compress(
     model: Annotated[
         str, typer.Option(help="A run's folder, a compressor's, or a name on the hub")

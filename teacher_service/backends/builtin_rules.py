@@ -9,13 +9,14 @@ is nearest to one of them in the same sentence. Where the end of a sentence was 
 one counts as its continuation, and its words can mislead, as they would a human reader.
 
 No question: a summary, one line for each cue word that has a value of its kind and a name near it;
-of code, after a line that begins with "Code:", what `builtin_code` finds in it.
+of code, after a line that begins with "Code:", what `builtin_code` finds in it. After "Shorten:",
+the text without its small words.
 
 How the last user message is read: the last line that begins with "Question:" holds the question;
-the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:", "Text:" or
-"Code:" that begins a line, up to the question (or to the end, where the question comes first);
-without such a marker, everything but the question is the transcript. A closing "Answer:" or
-"Summary:" is neither.
+the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:", "Text:",
+"Code:" or "Shorten:" that begins a line, up to the question (or to the end, where the question
+comes first); without such a marker, everything but the question is the transcript. A closing
+"Answer:" or "Summary:" is neither.
 """
 
 import re
@@ -26,7 +27,7 @@ from functools import lru_cache
 
 from teacher_service.backends.builtin_code import summarize_code
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Part of the teacher's identity: to be raised with every change that can change an answer."""
 
 UNKNOWN = "unknown"
@@ -81,7 +82,7 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[.!?\n]")
 _SENTENCE_ENDS = frozenset(".!?\n")
 _QUESTION_LINE = re.compile(r"^[ \t]*Question:[ \t]*(.*)$", re.MULTILINE)
 _TRANSCRIPT_MARKER = re.compile(
-    r"^[ \t]*(?:Transcript|Meeting|Context|Document|Text|Code):", re.MULTILINE
+    r"^[ \t]*(?:Transcript|Meeting|Context|Document|Text|Code|Shorten):", re.MULTILINE
 )
 _ANSWER_LINE = re.compile(r"\n[ \t]*(?:Answer|Summary):[ \t]*\s*\Z")
 
@@ -107,8 +108,11 @@ def answer(messages: Sequence[Mapping[str, str]]) -> str:
     """
     prompt = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     transcript, question = split_prompt(prompt)
-    if question is None and _is_code(prompt):
+    marker = _marker(prompt)
+    if question is None and marker == "Code:":
         return summarize_code(transcript) or UNKNOWN
+    if question is None and marker == "Shorten:":
+        return _shorten(transcript) or UNKNOWN
     text = _parse(transcript)
     return _summarize(text) if question is None else _answer_question(text, _parse(question))
 
@@ -128,9 +132,17 @@ def split_prompt(prompt: str) -> tuple[str, str | None]:
     return _ANSWER_LINE.sub("", before + after).strip(), line[1].strip()
 
 
-def _is_code(prompt: str) -> bool:
+def _marker(prompt: str) -> str | None:
+    """The word before the transcript."""
     marker = _TRANSCRIPT_MARKER.search(prompt)
-    return marker is not None and marker[0].endswith("Code:")
+    return marker[0].strip() if marker else None
+
+
+def _shorten(transcript: str) -> str:
+    """A text without its small words; whatever is left keeps its form."""
+    return " ".join(
+        word for word in transcript.split() if word.strip(".,;:!?").lower() not in _SMALL_WORDS
+    )
 
 
 @lru_cache(maxsize=4096)

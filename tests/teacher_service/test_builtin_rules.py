@@ -97,6 +97,15 @@ def test_finds_transcript_and_question_in_the_prompt(prompt, expected):
     assert split_prompt(prompt) == expected
 
 
+def test_a_text_to_shorten_loses_its_small_words_and_nothing_else():
+    """What is left keeps its form and its order."""
+    prompt = (
+        "Delete words.\n\nShorten:\nWe hope that Anna, of all, will lead it.\nIt is due Friday."
+    )
+    said = answer([{"role": "user", "content": prompt}])
+    assert said == "hope Anna, lead due Friday."
+
+
 def test_only_the_last_user_message_counts():
     """System messages and earlier turns are not part of the transcript."""
     messages = [
