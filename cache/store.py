@@ -161,7 +161,11 @@ class CompletionStore:
         """How much the store holds. Counts every row: seconds for millions of them."""
         from cache.reports import count_rows
 
-        return StoreStats(**self.query(count_rows), file_bytes=self._database.size_bytes())
+        return StoreStats(**self.query(count_rows), file_bytes=self.size_bytes())
+
+    def size_bytes(self) -> int:
+        """How much disk the store takes."""
+        return self._database.size_bytes()
 
     def snapshot(self) -> AbstractContextManager["Connection"]:
         """A connection that sees all of the store as of one moment; look-ups go on meanwhile.

@@ -1,5 +1,6 @@
 """The application: one teacher, its routes, one handler for every error."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,11 @@ from teacher_service.errors import StartError
 from teacher_service.gate import Gate, hosts_of, is_loopback
 from teacher_service.identity import stored_identity
 from teacher_service.keys import KeyRing, default_keys_path
+from teacher_service.page import entries, log_in
+from teacher_service.page import routes as page_routes
+from teacher_service.page.kept import KeptCounts
+from teacher_service.page.rates import Rates
+from teacher_service.page.sessions import Sessions
 from teacher_service.replies import error_reply
 from teacher_service.request_log import RequestLog
 from teacher_service.service import Teacher
@@ -43,20 +49,27 @@ def create_app(settings: Settings) -> FastAPI:
             settings.host,
         )
     teacher = open_teacher(settings)
+    rates, sessions = Rates(teacher.counters), Sessions(ring)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         teacher.open()
+        keeping = asyncio.create_task(rates.keep())
         yield
+        keeping.cancel()
         await teacher.close(settings.stop_grace_s)
 
     app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
     app.state.teacher = teacher
     app.state.settings = settings
+    app.state.ring, app.state.sessions = ring, sessions
+    app.state.rates, app.state.counts = rates, KeptCounts(teacher.store)
     # Beside the application's own: an included router is matched anew, layer by layer.
-    app.router.routes += [*routes.router.routes, *cache_routes.router.routes]
+    for each in (routes, cache_routes, page_routes, entries, log_in):
+        app.router.routes += each.router.routes
     app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_middleware(Gate, ring=ring, hosts=hosts_of(settings.host, settings.allowed_hosts))
+    hosts = hosts_of(settings.host, settings.allowed_hosts)
+    app.add_middleware(Gate, ring=ring, sessions=sessions, hosts=hosts)
     app.add_middleware(RequestLog)  # Around the gate: what is refused has a name too.
     return app
 

@@ -5,7 +5,7 @@ Whatever scans rows runs in a thread, so that completions are served meanwhile.
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -27,7 +27,7 @@ from cache import (
 from teacher_service import cache_payloads
 from teacher_service.errors import BadRequest, NotStored
 from teacher_service.incoming import ErrorRoute, body_of, check_model, identified, teacher_of
-from teacher_service.misses import EXPLAINED, explain_asks
+from teacher_service.misses import reasons_for
 from teacher_service.outcomes import Ask
 from teacher_service.payloads import Json
 from teacher_service.replies import NDJSON, json_reply
@@ -35,7 +35,10 @@ from teacher_service.routes import choice_asks
 from teacher_service.schemas import LookupRequest, parse
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from cache.merging import MergeReport
+    from cache.selection import Selection
 
 router = APIRouter(route_class=ErrorRoute)
 
@@ -77,7 +80,8 @@ async def entry(request: Request, key: str) -> Response:
 @router.get("/v1/cache/export")
 async def export(request: Request, teacher: str | None = None) -> Response:
     """The store, or what it holds of one teacher, as `taco cache export` writes it."""
-    chunks = _export(teacher_of(request).store, teacher)
+    store = teacher_of(request).store
+    chunks = export_chunks(store, partial(_of_teacher, teacher=teacher))
     # What is wrong from the start becomes an error; what is later, a stream without a trailer.
     first = await asyncio.to_thread(next, chunks)
     return StreamingResponse(chain([first], chunks), media_type=NDJSON)
@@ -163,9 +167,7 @@ def _teachers(store: CompletionStore) -> list[tuple[TeacherIdentity, list[Canary
 def _look_up(store: CompletionStore, keys: list[bytes], asks: list[Ask]) -> Json:
     wanted = [*keys, *(ask.fingerprint.key for ask in asks)]
     stored = store.lookup(wanted)
-    missing = [ask for ask in asks if ask.fingerprint.key not in stored][:EXPLAINED]
-    found = explain_asks(store, missing) if missing else []
-    reasons = {ask.fingerprint.key: why for ask, why in zip(missing, found, strict=True)}
+    reasons = reasons_for(store, [ask for ask in asks if ask.fingerprint.key not in stored])
     data = [
         cache_payloads.looked_up(index, key, stored.get(key), reasons.get(key))
         for index, key in enumerate(wanted)
@@ -179,14 +181,14 @@ def _read_entry(store: CompletionStore, start: str) -> Json:
     from cache.selection import find_key
 
     with store.snapshot() as connection:
-        with _not_stored():
+        with not_stored():
             key = find_key(connection, start)
         record = records_of(connection, [key])[key]
         return cache_payloads.entry(record, uses_of_key(connection, key))
 
 
 @contextmanager
-def _not_stored() -> Iterator[None]:
+def not_stored() -> Iterator[None]:
     """What a search by name or number does not find is the client's error."""
     try:
         yield
@@ -196,22 +198,34 @@ def _not_stored() -> Iterator[None]:
         raise NotStored(str(error)) from error
 
 
-def _export(store: CompletionStore, teacher: str | None) -> Iterator[bytes]:
-    """An export in pieces of some size: a step to a thread for every line would take longest."""
+def export_chunks(
+    store: CompletionStore, select: "Callable[[Connection], Selection]"
+) -> Iterator[bytes]:
+    """An export in pieces of some size: a step to a thread for every line would take longest.
+
+    Args:
+        store: What is exported.
+        select: Says what, once there is a snapshot of the store.
+    """
     from cache.exporting import export_lines
-    from cache.selection import Selection, teacher_ids
 
     chunk = bytearray()
     with store.snapshot() as connection:
-        if teacher is not None:
-            with _not_stored():
-                teacher_ids(connection, teacher)
-        for line in export_lines(connection, Selection(teacher=teacher)):
+        for line in export_lines(connection, select(connection)):
             chunk += line
             if len(chunk) >= _CHUNK_BYTES:
                 yield bytes(chunk)
                 chunk.clear()
     yield bytes(chunk)
+
+
+def _of_teacher(connection: "Connection", teacher: str | None) -> "Selection":
+    from cache.selection import Selection, teacher_ids
+
+    if teacher is not None:
+        with not_stored():
+            teacher_ids(connection, teacher)
+    return Selection(teacher=teacher)
 
 
 def _import(store: CompletionStore, body: bytes) -> "MergeReport":

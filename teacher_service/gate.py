@@ -9,11 +9,14 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teacher_service import keys
 from teacher_service.errors import Forbidden, ServiceError, Unauthenticated
 from teacher_service.keys import KeyRing
+from teacher_service.page.paths import is_open_page, is_page, log_in_first
+from teacher_service.page.sessions import Sessions, cookie_name
 from teacher_service.replies import error_reply, json_reply
 
 _USE = ("/v1/chat/completions", "/v1/completions", "/v1/teacher/completions", "/v1/models")
@@ -26,13 +29,17 @@ class Gate:
     Args:
         app: What is behind the gate.
         ring: The keys; while there are none, nobody needs one.
+        sessions: Who is logged in to the page for people, and may see that much without a key.
         hosts: Names by which the service may be addressed; None for any. A page of another site
             that has its own name point at this machine (DNS rebinding) sends that name.
     """
 
-    def __init__(self, app: ASGIApp, ring: KeyRing, hosts: Collection[str] | None) -> None:
+    def __init__(
+        self, app: ASGIApp, ring: KeyRing, sessions: Sessions, hosts: Collection[str] | None
+    ) -> None:
         self._app = app
         self._ring = ring
+        self._sessions = sessions
         self._hosts = None if hosts is None else frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +51,9 @@ class Gate:
                 _check_origin(headers)
                 bare = self._check_key(scope["method"], scope["path"], headers)
             except ServiceError as error:
+                if isinstance(error, Unauthenticated) and _wants_page(scope, headers):
+                    await log_in_first(scope)(scope, receive, send)
+                    return
                 told = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
                 await error_reply(error, told)(scope, receive, send)
                 return
@@ -61,10 +71,9 @@ class Gate:
 
     def _check_key(self, method: str, path: str, headers: Headers) -> bool:
         """Whether the caller may only know if the service is ready, and not why it is not."""
-        if self._ring.is_open or path == "/livez":
+        if self._ring.is_open or path == "/livez" or is_open_page(path):
             return False
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        held = self._ring.scopes_of(secret.strip()) if kind.lower() == "bearer" else None
+        held = self._held(path, headers)
         if path == "/readyz":
             return held is None
         if held is None:
@@ -82,6 +91,16 @@ class Gate:
             )
         return False
 
+    def _held(self, path: str, headers: Headers) -> tuple[keys.Scope, ...] | None:
+        """What the caller may do: by its key, or on the page for people by its session."""
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return self._ring.scopes_of(secret.strip())
+        if is_page(path):
+            cookies = cookie_parser(headers.get("cookie", ""))
+            return self._sessions.scopes_of(cookies.get(cookie_name(headers.get("host", "")), ""))
+        return None
+
 
 def wanted_scopes(method: str, path: str) -> tuple[keys.Scope, ...]:
     """Any of which will do, beside admin. What is not known to be harmless is admin's alone."""
@@ -89,7 +108,7 @@ def wanted_scopes(method: str, path: str) -> tuple[keys.Scope, ...]:
         return ("use",)
     if path == "/v1/cache/stats":  # The trainer reads there which teacher it talks to.
         return ("use", "read")
-    if method in ("GET", "HEAD") or path == "/v1/cache/lookup":
+    if method in ("GET", "HEAD") or path == "/v1/cache/lookup" or is_page(path):
         return ("read",)
     return ("admin",)
 
@@ -112,6 +131,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _wants_page(scope: Scope, headers: Headers) -> bool:
+    """Whether it is a person's browser that asks for a page."""
+    return is_page(scope["path"]) and "text/html" in headers.get("accept", "")
 
 
 def _check_origin(headers: Headers) -> None:

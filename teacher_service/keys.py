@@ -81,7 +81,7 @@ def add_key(path: Path, name: str, scopes: Collection[str]) -> str:
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
     ordered = tuple(scope for scope in SCOPES if scope in scopes)
-    _write(path, [*keys, Key(name, ordered, _digest(secret), time.time())])
+    _write(path, [*keys, Key(name, ordered, digest_of(secret), time.time())])
     return secret
 
 
@@ -126,8 +126,11 @@ class KeyRing:
 
         Each one is compared, in constant time, so that the time tells nothing.
         """
+        return self.scopes_of_digest(digest_of(secret))
+
+    def scopes_of_digest(self, digest: str) -> tuple[Scope, ...] | None:
+        """The same for whoever has shown that key before; see `digest_of`."""
         self._look()
-        digest = _digest(secret)
         found = None
         for key in self._keys or ():
             if hmac.compare_digest(key.sha256, digest):
@@ -149,16 +152,17 @@ class KeyRing:
         self._version = version
 
 
+def digest_of(secret: str) -> str:
+    """What is kept of a key: SHA-256 as hexadecimal digits."""
+    return sha256(secret.encode(errors="surrogateescape")).hexdigest()
+
+
 def _version(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _digest(secret: str) -> str:
-    return sha256(secret.encode(errors="surrogateescape")).hexdigest()
 
 
 def _write(path: Path, keys: Collection[Key]) -> None:

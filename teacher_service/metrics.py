@@ -67,6 +67,14 @@ class Metrics:
         """Prometheus' text format."""
         return generate_latest(self._registry)
 
+    def values(self) -> dict[tuple[str, ...], float]:
+        """The same for readers in this process: by name, then the values of the labels."""
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in self._registry.collect()
+            for sample in family.samples
+        }
+
 
 class _Reader(Collector):
     """Reads what is counted elsewhere, at the moment of a scrape."""

@@ -28,6 +28,15 @@ def explain_asks(store: CompletionStore, asks: Sequence[Ask]) -> list["Explanati
     )
 
 
+def reasons_for(
+    store: CompletionStore, missing: Sequence[Ask]
+) -> dict[bytes, "Explanation | None"]:
+    """The same by key, for the first `EXPLAINED` of them."""
+    explained = missing[:EXPLAINED]
+    found = explain_asks(store, explained) if explained else []
+    return {ask.fingerprint.key: why for ask, why in zip(explained, found, strict=True)}
+
+
 async def explain_misses(store: CompletionStore, outcomes: list[Outcome]) -> list[Outcome]:
     """The same outcomes, those with an `unexplained` ask explained."""
     asks = [one.unexplained for one in outcomes if one.unexplained]

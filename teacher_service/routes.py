@@ -57,7 +57,7 @@ async def batch_completions(request: Request) -> Response:
     check_model(request, asked.model)
     teacher = await identified(request)
     deadline = deadline_of(request)
-    tickets = teacher.submit(_batch_asks(teacher, asked), control_of(request), caller_of(request))
+    tickets = teacher.submit(batch_asks(teacher, asked), control_of(request), caller_of(request))
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_lines(teacher, tickets, deadline), media_type=NDJSON)
     outcomes = await teacher.settle(tickets, deadline)
@@ -115,6 +115,24 @@ def choice_asks(teacher: Teacher, asked: ChoicesRequest) -> list[Ask]:
     ]
 
 
+def batch_asks(teacher: Teacher, asked: BatchRequest) -> list[Ask]:
+    """One ask for each item of a batch."""
+    template = PromptTemplate(asked.prompt_template)
+    sampling = asked.sampling()
+    system = [{"role": "system", "content": asked.system_message}] * (
+        asked.system_message is not None
+    )
+    asks = []
+    for item in asked.items:
+        user = {"role": "user", "content": template.render(item.text, item.question)}
+        body = {**sampling, "messages": [*system, user]}
+        wanted = bytes.fromhex(item.content_digest) if item.content_digest else None
+        asks.append(
+            teacher.ask("chat/completions", body, compressed_text=item.text, content_digest=wanted)
+        )
+    return asks
+
+
 async def _complete(request: Request, schema: type[ChoicesRequest]) -> Response:
     asked = parse(schema, await body_of(request))
     check_model(request, asked.model)
@@ -132,23 +150,6 @@ async def _complete(request: Request, schema: type[ChoicesRequest]) -> Response:
     include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
     events = b"".join(payloads.events(completion, include_usage=include_usage))
     return Response(events, media_type="text/event-stream", headers=headers)
-
-
-def _batch_asks(teacher: Teacher, asked: BatchRequest) -> list[Ask]:
-    template = PromptTemplate(asked.prompt_template)
-    sampling = asked.sampling()
-    system = [{"role": "system", "content": asked.system_message}] * (
-        asked.system_message is not None
-    )
-    asks = []
-    for item in asked.items:
-        user = {"role": "user", "content": template.render(item.text, item.question)}
-        body = {**sampling, "messages": [*system, user]}
-        wanted = bytes.fromhex(item.content_digest) if item.content_digest else None
-        asks.append(
-            teacher.ask("chat/completions", body, compressed_text=item.text, content_digest=wanted)
-        )
-    return asks
 
 
 async def _lines(

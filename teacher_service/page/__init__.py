@@ -1,0 +1,1 @@
+"""The page for people, at `/`: what the service does, and what its store holds."""

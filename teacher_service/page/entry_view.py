@@ -1,0 +1,113 @@
+"""An entry as its page shows it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cache import Completion, StoredEntry
+from teacher_service.page.visible import SHORT, WHOLE, Shown, shown
+
+if TYPE_CHECKING:
+    from cache.records import Record
+
+_Pairs = Sequence[tuple[str, Shown]]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """One answer: a completion, or what the API declared in place of one."""
+
+    digest: str
+    text: Shown | None  # None: it has none (a tool call).
+    ended: str  # The finish reason, or the refusal's.
+    refused: bool
+    created_at: float
+    latency_s: float | None
+    details: _Pairs  # Usage, other fields, provenance.
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One key with everything that is known about it."""
+
+    key: str
+    teacher: str  # Its digest.
+    created_at: float
+    messages: _Pairs  # By their roles; a plain prompt is one without.
+    fields: _Pairs  # What else the request says.
+    compressed_text: Shown | None
+    document: Shown
+    served: AnswerView
+    others: Sequence[AnswerView]  # Alternates, then refusals that are not served.
+
+    @property
+    def is_cut(self) -> bool:
+        """Something of it is longer than what is shown."""
+        answers = [self.served, *self.others]
+        texts = [self.document, self.compressed_text, *(answer.text for answer in answers)]
+        pairs = [*self.messages, *self.fields, *(pair for one in answers for pair in one.details)]
+        return any(text and text.cut for text in [*texts, *(text for _, text in pairs)])
+
+
+def entry_view(record: "Record", *, whole: bool) -> EntryView:
+    """A record, its long texts cut unless it is wanted `whole`."""
+    limit = WHOLE if whole else SHORT
+    document = json.loads(record.document)
+    request = dict(document["request"])
+    said = request.pop("messages", None) or [
+        {"role": "prompt", "content": request.pop("prompt", "")}
+    ]
+    if document.get("sample_index"):
+        request["sample_index"] = document["sample_index"]
+    text = record.compressed_text
+    answers = [_answer(answer, limit) for answer in record.answers]
+    return EntryView(
+        record.key.hex(),
+        record.teacher_digest,
+        record.created_at,
+        [(str(one.get("role", "?")), shown(_content(one), limit)) for one in said],
+        _pairs(request, limit),
+        None if text is None else shown(text, limit),
+        shown(record.document, limit),
+        answers[0],
+        answers[1:],
+    )
+
+
+def _answer(entry: StoredEntry, limit: int) -> AnswerView:
+    answer = entry.answer
+    if isinstance(answer, Completion):
+        text, ended, refused = answer.text, answer.finish_reason, False
+        details = {"usage": answer.usage, **(answer.extra or {})}
+    else:
+        text, ended, refused = answer.message, answer.reason, True
+        details = {}
+    return AnswerView(
+        entry.content_digest.hex(),
+        None if text is None else shown(text, limit),
+        ended,
+        refused,
+        entry.created_at,
+        None if answer.latency_ms is None else answer.latency_ms / 1000,
+        _pairs({**details, **answer.provenance}, limit),
+    )
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """A message's text; one of several parts, or of none, as JSON."""
+    content = message.get("content")
+    if isinstance(content, str) and message.keys() <= {"role", "content"}:
+        return content
+    return json.dumps(
+        {name: value for name, value in message.items() if name != "role"},
+        ensure_ascii=False,
+        indent=1,
+    )
+
+
+def _pairs(fields: Mapping[str, Any], limit: int) -> _Pairs:
+    from cache.explaining import flatten
+
+    found = ((name, value) for name, value in flatten(dict(fields)) if value != "null")
+    return [(name, shown(value, limit)) for name, value in found]
