@@ -12,7 +12,7 @@ LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service bench-step soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service bench-step docs docs-serve soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -37,6 +37,13 @@ contracts: $(INSTALLED)
 
 tests: $(INSTALLED)
 	$(BIN)/pytest
+
+# The site of docs/, into build/docs; a link that leads nowhere is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 # Real vLLM on the CPU, in an environment of its own (about 3.5 GB).
 test-vllm: $(INSTALLED) $(VLLM_INSTALLED)

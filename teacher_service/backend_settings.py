@@ -11,7 +11,7 @@ DType: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
 class Section(BaseModel):
     """Part of the settings: unknown keys are errors, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ModelSettings(Section):
@@ -72,6 +72,7 @@ class VLLMSettings(ModelSettings):
     max_concurrency: Annotated[int, Field(ge=1)] = 256
     """Requests at one time: vLLM makes its own batches of them."""
     attempt_timeout_s: Annotated[float, Field(gt=0)] = 600
+    """For one request upstream."""
     total_timeout_s: Annotated[float, Field(gt=0)] = 1800
     """For one completion, with retries, pauses, and waiting for a server that starts again."""
 
@@ -82,6 +83,7 @@ class AzureEndpoint(Section):
     endpoint: HttpUrl | None = None
     """Such as https://NAME.openai.azure.com; null: there is none."""
     api_version: Annotated[str, Field(min_length=1)] = "2024-10-21"
+    """Of Azure's API, not of the model."""
     deployment: str | None = None
     """Its name; null: the model's."""
     model: str | None = None
@@ -98,6 +100,7 @@ class AzureSettings(Section):
     provider: Annotated[str, Field(min_length=1)] = "openai"
     """Whose model it is: the same model from OpenAI itself is the same teacher."""
     model: Annotated[str, Field(min_length=1)] = "gpt-4o-mini"
+    """What is deployed: with `provider` and `version`, what defines the teacher."""
     version: Annotated[str, Field(min_length=1)] = "2024-07-18"
     """Declared, and checked against each reply, which names MODEL-VERSION."""
     accepted_models: tuple[str, ...] = ()
@@ -114,9 +117,11 @@ class AzureSettings(Section):
     client_id: str | None = None
     """Entra ID: the managed identity's client; null: whatever identity the machine offers."""
     scope: Annotated[str, Field(min_length=1)] = "https://cognitiveservices.azure.com/.default"
+    """Entra ID: what the token is asked for."""
     max_concurrency: Annotated[int, Field(ge=1)] = 32
     """Requests upstream at one time."""
     attempt_timeout_s: Annotated[float, Field(gt=0)] = 120
+    """For one request upstream."""
     total_timeout_s: Annotated[float, Field(gt=0)] = 600
     """For one completion with all its retries, pauses included."""
 

@@ -46,6 +46,7 @@ class OpenAISettings(Section):
     """Any server that speaks OpenAI's API."""
 
     base_url: HttpUrl = HttpUrl("https://api.openai.com/v1")
+    """Where it is; no part of what defines the teacher."""
     provider: Annotated[str, Field(min_length=1)] = "openai"
     """Whose model it is: with `model`, what defines the teacher. The URL does not."""
     model: Annotated[str, Field(min_length=1)] = "gpt-4o-mini-2024-07-18"
@@ -63,6 +64,7 @@ class OpenAISettings(Section):
     max_concurrency: Annotated[int, Field(ge=1)] = 32
     """Requests upstream at one time."""
     attempt_timeout_s: Annotated[float, Field(gt=0)] = 120
+    """For one request upstream."""
     total_timeout_s: Annotated[float, Field(gt=0)] = 600
     """For one completion with all its retries, pauses included."""
 
@@ -75,6 +77,7 @@ class PriceSettings(Section):
     output_per_million: Annotated[float, Field(ge=0)] | None = None
     """For a million completion tokens."""
     currency: Annotated[str, Field(min_length=1, max_length=16)] = "USD"
+    """In which both are; the ledger keeps currencies apart."""
 
     @property
     def unit(self) -> str:
@@ -147,6 +150,7 @@ class Settings(Section):
     lease_s: Annotated[float, Field(gt=0)] = 15
     """On PostgreSQL: after how long a service that stands still loses its turn to another."""
     host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all of this machine's."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free one."""
     keys_file: Path | None = None
@@ -156,6 +160,7 @@ class Settings(Section):
     allowed_hosts: tuple[str, ...] | None = None
     """Names by which clients may address the service; null: on loopback only its own, else any."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """A larger request is refused (413)."""
     max_in_flight: Annotated[int, Field(ge=1)] = 20_000
     """Completions being made at one time; beyond it clients are told to wait."""
     log_format: Literal["text", "json"] = "text"

@@ -5,10 +5,11 @@ python -m trainer.config_table > configs/README.md
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, HttpUrl
 from pydantic.fields import FieldInfo
 
 from trainer.config import Config
@@ -31,22 +32,44 @@ others are ours. This page is made by
 """
 
 
+_TYPE_NAMES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true \\| false",
+    Path: "path",
+    HttpUrl: "URL",
+}
+
+
 def config_table() -> str:
     """The page as Markdown."""
-    return "\n".join([_INTRODUCTION, *_sections()])
+    return "\n".join([_INTRODUCTION, *sections()])
 
 
-def _sections() -> Iterator[str]:
+def sections() -> Iterator[str]:
+    """Each section of the config, with its keys."""
     for name, field in Config.model_fields.items():
         section: type[BaseModel] = field.annotation  # type: ignore[assignment]
-        yield f"## `{name}`\n\n{_one_line(section.__doc__)}\n"
-        yield "| key | type | default | meaning |\n|---|---|---|---|"
-        for key, key_field in section.model_fields.items():
-            yield (
-                f"| `{key}` | {_type_name(key_field.annotation)} | {_default(key_field)} "
-                f"| {_one_line(key_field.description)} |"
-            )
+        yield f"## `{name}`\n\n{one_line(section.__doc__)}\n"
+        yield key_table(section)
         yield ""
+
+
+def key_table(section: type[BaseModel], prefix: str = "") -> str:
+    """A section's keys as a table in Markdown; sections within it are left out."""
+    rows = [
+        f"| `{prefix}{key}` | {_type_name(field.annotation)} | {_default(field)} "
+        f"| {one_line(field.description)} |"
+        for key, field in section.model_fields.items()
+        if not is_section(field.annotation)
+    ]
+    return "\n".join(["| key | type | default | meaning |\n|---|---|---|---|", *rows])
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether a field is a mapping of further keys."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _type_name(annotation: Any) -> str:
@@ -58,12 +81,12 @@ def _type_name(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " \\| ".join(map(_type_name, arguments))
     if origin is tuple:
-        return "text \\| list of texts"
+        return f"list of {_type_name(arguments[0])}s"
     if origin is dict:
         return "mapping"
     if hasattr(annotation, "__metadata__"):
         return _type_name(arguments[0])
-    return {str: "text", int: "integer", float: "number", bool: "true \\| false"}[annotation]
+    return _TYPE_NAMES[annotation]
 
 
 def _default(field: FieldInfo) -> str:
@@ -71,14 +94,15 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default is None:
         return "`null`"
-    if field.default == ():
-        return '`""`'
+    if isinstance(field.default, tuple):
+        return f"`[{', '.join(map(str, field.default))}]`"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"
 
 
-def _one_line(text: str | None) -> str:
+def one_line(text: str | None) -> str:
+    """A docstring as a cell of a table."""
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
