@@ -99,6 +99,8 @@ class UpstreamSettings(Section):
     """Held here, before the upstream says 429; retries count too."""
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     """Prompt and `max_tokens` when a call is made, what it really took once it is back."""
+    max_reply_bytes: Annotated[int, Field(ge=1)] = 32 * 2**20
+    """A reply that is larger, or never ends, is broken off and is an error."""
     retry_share: Annotated[float, Field(ge=0)] = 0.25
     """Retries for each call, in the long run; waiting out a rate limit does not count."""
     retry_reserve: Annotated[int, Field(ge=0)] = 100

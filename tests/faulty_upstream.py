@@ -4,13 +4,14 @@ What a call meets depends on its body and on how often that body was sent before
 in which calls arrive: two runs that ask the same meet the same faults.
 """
 
+import gzip
 import json
 import socket
 import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -98,6 +99,22 @@ class Call(BaseHTTPRequestHandler):
         content = json.dumps(self.completion()).encode()
         self.answer(200, content[: len(content) // 2])
 
+    def endless(self) -> None:
+        """A reply without a length, until the client hangs up."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with suppress(ConnectionError):
+            while not self.upstream.stopping.is_set():
+                self.wfile.write(b" " * 65_536)
+
+    def packed(self) -> None:
+        """Ten megabytes of nothing in ten kilobytes, which nobody asked for."""
+        content = gzip.compress(b" " * 10_000_000)
+        self.head(200, len(content), {"Content-Encoding": "gzip"})
+        self.wfile.write(content)
+
     def filtered_answer(self) -> None:
         choice = {"index": 0, "message": {"content": None}, "finish_reason": "content_filter"}
         self.answer(200, self.completion(choices=[choice]))
@@ -126,6 +143,8 @@ LASTING: Mapping[str, Callable[[Call], None]] = MappingProxyType(
         "filtered answer": Call.filtered_answer,
         "wrong schema": lambda call: call.answer(200, {"answer": "Anna."}),
         "empty choices": lambda call: call.answer(200, call.completion(choices=[])),
+        "endless reply": Call.endless,
+        "packed reply": Call.packed,
         "another model": lambda call: call.answer(200, call.completion(model="another")),
     }
 )

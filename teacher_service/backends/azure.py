@@ -16,7 +16,7 @@ from teacher_service.backends.base import Finished, UpstreamRequest
 from teacher_service.backends.failover import Failover
 from teacher_service.backends.guard import Guard
 from teacher_service.backends.openai_api import key_from_environment
-from teacher_service.backends.openai_wire import CLIENT_OPTIONS, OpenAIWire, call_each
+from teacher_service.backends.openai_wire import OpenAIWire, call_each, client_options
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.retries import Retryable
 from teacher_service.backends.spending import Spending
@@ -126,7 +126,8 @@ def build(settings: Settings) -> AzureBackend:
         azure.max_concurrency,
         azure.total_timeout_s,
     )
-    deployments = [_deployment(azure, role, one, token) for role, one in endpoints.items()]
+    most = settings.upstream.max_reply_bytes
+    deployments = [_deployment(azure, role, one, token, most) for role, one in endpoints.items()]
     models = list(dict.fromkeys(_model_version(azure, one) for one in endpoints.values()))
     return AzureBackend(_identity(azure.provider, models), deployments, azure.rest_s, guard)
 
@@ -164,7 +165,11 @@ def _key_variable(settings: AzureSettings, endpoint: AzureEndpoint) -> str | Non
 
 
 def _deployment(
-    settings: AzureSettings, role: str, endpoint: AzureEndpoint, token: TokenProvider | None
+    settings: AzureSettings,
+    role: str,
+    endpoint: AzureEndpoint,
+    token: TokenProvider | None,
+    max_reply_bytes: int,
 ) -> Deployment:
     name = endpoint.deployment or endpoint.model or settings.model
     api_key = key_from_environment("azure", _key_variable(settings, endpoint))
@@ -173,7 +178,7 @@ def _deployment(
         api_version=endpoint.api_version,
         api_key=api_key,
         azure_ad_token_provider=None if api_key else token,
-        **CLIENT_OPTIONS,
+        **client_options(max_reply_bytes),
     )
     wire = OpenAIWire(
         client,

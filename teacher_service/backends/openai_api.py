@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 from cache import Answer, TeacherIdentity
 from teacher_service.backends.base import Finished, UpstreamRequest
 from teacher_service.backends.guard import Guard
-from teacher_service.backends.openai_wire import CLIENT_OPTIONS, OpenAIWire, call_each
+from teacher_service.backends.openai_wire import OpenAIWire, call_each, client_options
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.spending import Spending
 from teacher_service.errors import StartError
@@ -25,12 +25,15 @@ class OpenAIBackend:
         settings: The `openai` section.
         api_key: The secret; None for a server that wants none.
         guard: Makes the calls.
+        max_reply_bytes: Of a reply; one that is larger is an error.
     """
 
     deterministic = False
     trouble: str | None = None
 
-    def __init__(self, settings: OpenAISettings, api_key: str | None, guard: Guard) -> None:
+    def __init__(
+        self, settings: OpenAISettings, api_key: str | None, guard: Guard, max_reply_bytes: int
+    ) -> None:
         self.identity: TeacherIdentity = hosted_identity(
             settings.provider, settings.model, backend="openai"
         )
@@ -42,7 +45,7 @@ class OpenAIBackend:
                 api_key=api_key or "none",
                 organization=settings.organization,
                 project=settings.project,
-                **CLIENT_OPTIONS,
+                **client_options(max_reply_bytes),
             ),
             {settings.model, *settings.accepted_models},
             settings.attempt_timeout_s,
@@ -88,7 +91,7 @@ def build(settings: Settings) -> OpenAIBackend:
         settings.openai.max_concurrency,
         settings.openai.total_timeout_s,
     )
-    return OpenAIBackend(settings.openai, api_key, guard)
+    return OpenAIBackend(settings.openai, api_key, guard, settings.upstream.max_reply_bytes)
 
 
 def key_from_environment(backend: str, variable: str | None) -> str | None:

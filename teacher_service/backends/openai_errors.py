@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 import openai
 
 from cache import Refusal
+from teacher_service.backends.reply_limit import ReplyTooLarge
 from teacher_service.backends.retries import Retryable
 from teacher_service.errors import (
     QuotaExhausted,
@@ -46,6 +47,8 @@ def translate(error: Exception) -> Retryable | ServiceError:
             )
         case openai.APIStatusError():
             return _rejected(error)
+        case openai.APIConnectionError(__cause__=ReplyTooLarge() as cause):
+            return UpstreamError(str(cause), code="reply_too_large")
         case TimeoutError():
             return Retryable(UpstreamError("the upstream did not answer in time"), overload=True)
         case _:

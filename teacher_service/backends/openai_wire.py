@@ -6,26 +6,32 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any
 
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from cache import Answer
 from teacher_service.backends.base import Finished, UpstreamRequest
 from teacher_service.backends.openai_errors import refusal_of, translate
 from teacher_service.backends.openai_replies import read_reply
+from teacher_service.backends.reply_limit import ReplyLimit
 from teacher_service.errors import ServiceError
 
-CLIENT_OPTIONS: Mapping[str, Any] = {
-    "max_retries": 0,  # Retries are made in one place, and it is not the client.
-    "timeout": None,  # An attempt's time is limited as a whole, not read by read.
-}
-"""How each official client is made."""
+
+def client_options(max_reply_bytes: int) -> Mapping[str, Any]:
+    """How each official client is made."""
+    limit = ReplyLimit(max_reply_bytes)
+    return {
+        "max_retries": 0,  # Retries are made in one place, and it is not the client.
+        "timeout": None,  # An attempt's time is limited as a whole, not read by read.
+        "default_headers": ReplyLimit.HEADERS,
+        "http_client": DefaultAsyncHttpxClient(event_hooks={"response": [limit]}),
+    }
 
 
 class OpenAIWire:
     """One server, reached through an official client.
 
     Args:
-        client: Made with `CLIENT_OPTIONS`; closed with the wire.
+        client: Made with `client_options`; closed with the wire.
         accepted_models: The names by which a reply may call the model.
         attempt_timeout_s: For one attempt as a whole.
         provenance: What is noted beside each answer, besides what the reply says.

@@ -25,7 +25,7 @@ from teacher_service.backends.generation import request_seed
 from teacher_service.backends.guard import Guard
 from teacher_service.backends.model_files import ModelFiles, find_model
 from teacher_service.backends.openai_api import key_from_environment
-from teacher_service.backends.openai_wire import CLIENT_OPTIONS, OpenAIWire, call_each
+from teacher_service.backends.openai_wire import OpenAIWire, call_each, client_options
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.spending import Spending
 from teacher_service.backends.supervisor import Supervisor, Watch
@@ -162,7 +162,11 @@ def build(settings: Settings) -> VLLMBackend:
         api_key = secrets.token_hex(32)
         url, server = _start(vllm, files, api_key)
     wire = OpenAIWire(
-        AsyncOpenAI(base_url=url, api_key=api_key or "none", **CLIENT_OPTIONS),
+        AsyncOpenAI(
+            base_url=url,
+            api_key=api_key or "none",
+            **client_options(settings.upstream.max_reply_bytes),
+        ),
         {_served_name(vllm, identity)},
         vllm.attempt_timeout_s,
         {"engine": "vllm", "batch_invariant": vllm.batch_invariant},

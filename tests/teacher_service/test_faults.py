@@ -71,6 +71,8 @@ def test_a_fault_that_passes_is_outlasted(start_on, faulty, fault):
         ("filtered answer", "refused", "content_filter"),
         ("wrong schema", "failed", "upstream_error"),
         ("empty choices", "failed", "upstream_error"),
+        ("endless reply", "failed", "upstream_error"),
+        ("packed reply", "failed", "upstream_error"),
         ("another model", "failed", "upstream_error"),
     ],
 )
@@ -179,3 +181,15 @@ def test_the_guard_gives_its_slot_back_to_the_next_when_a_caller_is_cancelled():
         assert guard.slots.taken == 0
 
     asyncio.run(story())
+
+
+def test_a_reply_without_an_end_is_broken_off(start_on, faulty):
+    """At once, with the limit's name, and not asked for again; the next answer is not affected."""
+    service = start_on(upstream={"max_reply_bytes": 2**20}, openai={"attempt_timeout_s": 30})
+    faulty.faults, faulty.share = ["endless reply"], 1.0
+    [item] = ask(service)
+    assert item["error"]["code"] == "reply_too_large"
+    assert "over 1048576 bytes (upstream.max_reply_bytes)" in item["error"]["message"]
+    assert faulty.calls.total() == 1
+    faulty.share = 0.0
+    assert ask(service)[0]["outcome"] == "completed"
