@@ -148,9 +148,14 @@ class Upstream:
         return 200, {}, json.dumps(body | changes)
 
     @staticmethod
-    def error(status: int, code: str | None = None, headers: dict[str, str] | None = None):
+    def error(
+        status: int,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+        message: str | None = None,
+    ):
         """A step: OpenAI's error body."""
-        error = {"message": f"said {status}", "type": "t", "param": None, "code": code}
+        error = {"message": message or f"said {status}", "type": "t", "param": None, "code": code}
         return status, headers or {}, json.dumps({"error": error})
 
     def hold(self) -> Callable[[], None]:

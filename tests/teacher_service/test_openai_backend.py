@@ -201,7 +201,10 @@ def test_declared_refusals_are_outcomes(start_hosted, upstream):
 def test_text_about_content_is_no_refusal(start_hosted, upstream):
     """Refusals are what the API declares, never what a text looks like."""
     service = start_hosted()
-    upstream.script = [upstream.chat("I cannot answer: content policy."), upstream.error(400)]
+    upstream.script = [
+        upstream.chat("I cannot answer: content policy."),
+        upstream.error(400, message="messages[0].content violates our content_filter policy"),
+    ]
     first, second = (service.batch([{"text": text}]).json()["data"][0] for text in "ab")
     assert first["outcome"] == "completed"
     assert second["outcome"] == "failed"

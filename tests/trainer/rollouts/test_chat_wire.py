@@ -113,12 +113,12 @@ def test_a_filtered_prompt_is_a_refusal(other):
 
 def test_an_item_that_the_server_cannot_take_fails_alone(other):
     """A prompt that is too long fails at once and is not asked again."""
-    error = {"message": "too long", "type": "invalid_request_error"}
+    error = {"message": "content is too long", "type": "invalid_request_error"}
     other.then_answer(400, {"error": error | {"code": "context_length_exceeded"}})
     with connect(other) as teacher:
         [reply] = teacher.complete([TeacherItem("a")])
     assert reply.outcome is Outcome.FAILED
-    assert reply.error == "invalid_request_error: HTTP 400: too long"
+    assert reply.error == "invalid_request_error: HTTP 400: content is too long"
     assert len(other.seen) == 1
 
 
