@@ -22,7 +22,7 @@ from cache.entries import (
     TeacherIdentity,
     content_digest,
 )
-from cache.errors import StoreError
+from cache.errors import StoreDamaged, StoreError
 
 _Row: TypeAlias = tuple[Any, ...]
 
@@ -85,9 +85,19 @@ def select_served(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, 
 def select_exact(
     connection: Connection, wanted: Sequence[tuple[bytes, bytes]]
 ) -> dict[tuple[bytes, bytes], StoredEntry]:
-    """The answers with these keys and content digests, served or kept beside what is."""
+    """The answers with these keys and content digests, served or kept beside what is.
+
+    Raises:
+        StoreDamaged: one of them has not the digest that is stored with it.
+    """
     rows = _select(connection, _SELECT_EXACT, "(?,?)", list(chain.from_iterable(wanted)))
     entries = [_stored_entry(*row) for row in rows]
+    for entry in entries:
+        if content_digest(entry.answer) != entry.content_digest:
+            raise StoreDamaged(
+                f"the answer to key {entry.key.hex()} is not the one that was stored: "
+                "`taco cache verify` names every such row; restore the store from a backup"
+            )
     return {(entry.key, entry.content_digest): entry for entry in entries}
 
 

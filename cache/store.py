@@ -78,7 +78,7 @@ class CompletionStore:
         For a replay: a recorded answer is found again, whatever became the key's answer since.
 
         Raises:
-            StoreDamaged: a page that the query needs is damaged.
+            StoreDamaged: a page that the query needs is damaged, or one of the answers is.
         """
         return self._database.read(partial(select_exact, wanted=wanted))
 

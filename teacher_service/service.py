@@ -257,18 +257,11 @@ class Teacher:
 
     def _find(self, asks: Sequence[Ask]) -> list[StoredEntry | None]:
         """What is stored for each: its key's answer, or the very answer that it wants."""
-        served = self.store.lookup([ask.fingerprint.key for ask in asks])
-        found = [served.get(ask.fingerprint.key) for ask in asks]
-        others = {
-            place: (ask.fingerprint.key, ask.content_digest)
-            for place, (ask, entry) in enumerate(zip(asks, found, strict=True))
-            if ask.content_digest and not (entry and entry.content_digest == ask.content_digest)
-        }
-        if others:
-            exact = self.store.lookup_exact(list(others.values()))
-            for place, wanted in others.items():
-                found[place] = exact.get(wanted)
-        return found
+        keys = [ask.fingerprint.key for ask in asks]
+        wanted = [(key, ask.content_digest) for key, ask in zip(keys, asks, strict=True)]
+        exact = self.store.lookup_exact([(key, digest) for key, digest in wanted if digest])
+        served = self.store.lookup([key for key, digest in wanted if not digest])
+        return [exact.get((key, digest)) if digest else served.get(key) for key, digest in wanted]
 
     def _check_room(self, control: CacheControl) -> None:
         if self._in_flight >= self._max_in_flight:

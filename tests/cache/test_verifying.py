@@ -6,10 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from cache import (
-    CompletionStore,
-    StoreError,
-)
+from cache import CompletionStore, StoreDamaged, StoreError
 from cache.verifying import verify_store
 
 
@@ -91,6 +88,18 @@ def test_a_flipped_byte_is_found_and_named(stocked, key_of):
         assert (finding.table, finding.row) == ("completions", key_of("123").hex())
     stocked.write_bytes(content)
     assert verify_store(stocked).bad == 0
+
+
+def test_what_is_asked_for_by_its_content_is_that_content(stocked, key_of):
+    """A replay would train on a changed answer in silence: its digest is in the same row."""
+    keys = [key_of("7"), key_of("8")]
+    with CompletionStore.open(stocked, read_only=True) as store:
+        changed, sound = ((key, store.lookup([key])[key].content_digest) for key in keys)
+    _execute(stocked, "UPDATE completions SET text = 'Answer 9.' WHERE text = 'Answer 7.'")
+    with CompletionStore.open(stocked, read_only=True) as store:
+        assert store.lookup_exact([sound])[sound].answer.text == "Answer 8."
+        with pytest.raises(StoreDamaged, match=f"{keys[0].hex()} is not .*cache verify.*backup"):
+            store.lookup_exact([sound, changed])
 
 
 def test_wherever_a_byte_of_an_answer_or_document_flips_it_is_found(stocked, make_entry):

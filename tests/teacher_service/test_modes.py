@@ -1,5 +1,8 @@
 """Record, replay, and what a client may ask of the cache."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 import cache.store
@@ -87,6 +90,20 @@ def test_an_answer_is_served_by_its_digest_whatever_became_the_keys(run_service,
         plain, wanted = replay.batch(asks).json()["data"]
     assert (plain["text"], plain["content_digest"]) == ("Berta.", digest)
     assert wanted == {**item, "index": 1, "cache": "hit"}
+
+
+def test_an_answer_that_changed_in_the_file_is_not_served_to_a_replay(run_service, store_path):
+    """It would train on it in silence: the digest that it asks by is in the same row."""
+    ask = {"text": "Anna leads Zeta.", "question": "Who?"}
+    with run_service() as recorder:
+        [item] = recorder.batch([ask]).json()["data"]
+    with closing(sqlite3.connect(store_path)) as connection, connection:
+        connection.execute("UPDATE completions SET text = 'Arna'")
+    with run_service(mode="replay") as replay:
+        reply = replay.batch([{**ask, "content_digest": item["content_digest"]}])
+    assert reply.status_code == 500
+    for part in (item["key"], "is not the one that was stored", "taco cache verify", "backup"):
+        assert part in reply.json()["error"]["message"]
 
 
 def test_a_digest_that_is_not_stored_is_a_miss_of_any_server(run_service):
