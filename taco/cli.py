@@ -205,11 +205,34 @@ def report(
             "--output", "-o", help="Default: report.html in the run's folder; of several, here"
         ),
     ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="How many to show; 0: none")] = 6,
+    rates: Annotated[
+        str | None, typer.Option(help="Steps of the slider, such as 0.2,0.5; default: 0.1 to 0.9")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Whose examples; default: the config's validation data")
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Have the teacher answer what is not stored")
+    ] = False,
+    teacher: TeacherOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Show what runs learnt, what they cost and which words they keep, in one HTML file."""
-    from taco.report import report_runs
+    from taco.report import Request, report_runs
 
-    report_runs(runs, output)
+    report_runs(
+        Request(
+            folders=tuple(runs),
+            output=output,
+            examples=examples,
+            rates=_numbers("--rates", rates),
+            data=data,
+            teacher=teacher,
+            store=store and place_of(store),
+            ask=ask,
+        )
+    )
 
 
 @app.command()

@@ -64,7 +64,7 @@ def evaluate_command(request: Request, teacher: Path | None, store: Path | str |
     for metric in metrics:
         load_metric(metric)  # A misspelt one is said now, before anything is paid for.
     paths = _compressor_paths(request, config)
-    data, examples = _examples(request, config)
+    data, examples = held_out_examples(config, request.data, request.limit)
     with teacher_for(config, teacher, store) as url:
         _evaluate(request, config, url, rates, metrics, paths, data, examples)
 
@@ -81,9 +81,20 @@ def _config(request: Request) -> Config:
     return overridden(recorded, request.overrides, source)
 
 
-def _examples(request: Request, config: Config) -> tuple[Path, list[Example]]:
-    """The data file and what is evaluated of it."""
-    chosen = request.data or (config.data.val_file_path and Path(config.data.val_file_path))
+def held_out_examples(
+    config: Config, data: Path | None, limit: int | None
+) -> tuple[Path, list[Example]]:
+    """The data file that a run was not trained on, and its first examples.
+
+    Args:
+        config: of the run.
+        data: the file; None: the config's validation data.
+        limit: how many examples, at most; None: all.
+
+    Raises:
+        UserError: there are none.
+    """
+    chosen = data or (config.data.val_file_path and Path(config.data.val_file_path))
     if chosen:
         path, examples = chosen, load_examples(chosen)
     else:
@@ -94,7 +105,7 @@ def _examples(request: Request, config: Config) -> tuple[Path, list[Example]]:
             f"{path}: evaluation.val_share ({config.evaluation.val_share}) of it leaves no example "
             "to evaluate on; name a file with --data"
         )
-    return path, examples[: request.limit]
+    return path, examples[:limit]
 
 
 def _evaluate(

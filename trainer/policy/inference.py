@@ -128,6 +128,39 @@ def compress_many(
     ]
 
 
+def compress_at(
+    compressor: PromptCompressorReinforce,
+    prompts: Sequence[Sequence[str]],
+    options: CompressionOptions,
+    rates: Sequence[float],
+    *,
+    exact: bool = False,
+) -> list[list[Compression]]:
+    """Compresses prompts at several rates below 1, for little more than the price of one.
+
+    Args:
+        compressor: Whose policy decides; it is asked once.
+        prompts: The contexts of each.
+        options: What is kept by rule.
+        rates: The shares of tokens to keep.
+        exact: See `compress`.
+
+    Returns:
+        For each rate the prompts' compressions, as `compress_many` gives them.
+    """
+    segmenter = compressor.segmenter(options)
+    segmented = segmenter.segment_many(prompts)
+    probs_of_prompt = _probabilities(compressor, segmented)
+    rule = _exact_cuts if exact else _stock_cuts
+    return [
+        [
+            _finish(segmenter, contexts, prompt, rule(segmenter, prompt, probs, rate), whole=False)
+            for contexts, prompt, probs in zip(prompts, segmented, probs_of_prompt, strict=True)
+        ]
+        for rate in rates
+    ]
+
+
 def deployment_masks(
     compressor: PromptCompressorReinforce,
     segmenter: Segmenter,
@@ -161,13 +194,8 @@ def _cut_many(
     exact: bool,
 ) -> list[tuple[Cut, ...]]:
     """For each prompt one cut per chunk; the arguments of `deployment_masks`."""
-    asked = [
-        chunk
-        for prompt, rate in zip(prompts, rates, strict=True)
-        if rate < 1
-        for chunk in prompt.chunks
-    ]
-    probabilities = iter(keep_probabilities(compressor, asked))
+    asked = [prompt for prompt, rate in zip(prompts, rates, strict=True) if rate < 1]
+    probabilities = iter(_probabilities(compressor, asked))
     cuts = []
     for prompt, rate in zip(prompts, rates, strict=True):
         if rate >= 1:
@@ -175,10 +203,18 @@ def _cut_many(
                 tuple(Cut(chunk.words, np.ones(len(chunk.words), bool)) for chunk in prompt.chunks)
             )
             continue
-        probs = [next(probabilities) for _ in prompt.chunks]
         rule = _exact_cuts if exact else _stock_cuts
-        cuts.append(rule(segmenter, prompt, probs, rate))
+        cuts.append(rule(segmenter, prompt, next(probabilities), rate))
     return cuts
+
+
+def _probabilities(
+    compressor: PromptCompressorReinforce, prompts: Sequence[SegmentedPrompt]
+) -> list[list[Probabilities]]:
+    """The keep probabilities (W,) of each prompt's chunks."""
+    chunks = [chunk for prompt in prompts for chunk in prompt.chunks]
+    scored = iter(keep_probabilities(compressor, chunks))
+    return [[next(scored) for _ in prompt.chunks] for prompt in prompts]
 
 
 def stock_cut(

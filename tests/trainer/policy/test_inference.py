@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny_models import CORPUS
 from trainer.policy.contexts import Target
-from trainer.policy.inference import compress, compress_many, stock_cut
+from trainer.policy.inference import compress, compress_at, compress_many, stock_cut
 from trainer.policy.words import Chunk, CompressionOptions
 
 PLAIN = CompressionOptions()
@@ -122,3 +122,21 @@ def test_exact_cut_comes_nearer_than_the_stock_one(pair, rate):
     stock = compress(pair.ours, contexts, PLAIN, rate=rate)
     assert abs(exact.rate - rate) <= abs(stock.rate - rate) + 1e-9
     assert exact.rate == exact.compressed_tokens / exact.original_tokens
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_several_rates_at_once_are_as_each_alone(pair, exact):
+    """For every prompt, an empty one among them: text, lengths, masks."""
+    ours = pair.ours
+    prompts = [[CORPUS[0]], [""], [CORPUS[1], CORPUS[2]]]
+    rates = [0.2, 0.5, 0.8]
+    for rate, at_rate in zip(
+        rates, compress_at(ours, prompts, PLAIN, rates, exact=exact), strict=True
+    ):
+        alone = compress_many(ours, prompts, PLAIN, Target(rate), exact=exact)
+        assert [one.text for one in at_rate] == [one.text for one in alone]
+        assert [one.compressed_tokens for one in at_rate] == [
+            one.compressed_tokens for one in alone
+        ]
+        for one, other in zip(at_rate, alone, strict=True):
+            assert all(map(np.array_equal, one.keep, other.keep))

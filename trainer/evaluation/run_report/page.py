@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from trainer.errors import TrainerError
 from trainer.evaluation.run_report import panels
+from trainer.evaluation.run_report.examples import NO_ANSWER, Gallery
 from trainer.evaluation.run_report.held_out import held_out
 from trainer.evaluation.run_report.plots import SERIES, Bar, bars
 from trainer.evaluation.run_report.run_files import Column, RunRecord, labels
@@ -51,13 +52,24 @@ class Setting:
         return len(set(self.values)) > 1
 
 
-def write_report(runs: Sequence[RunRecord], output: Path) -> None:
+def write_report(
+    runs: Sequence[RunRecord],
+    output: Path,
+    gallery: Gallery | None = None,
+    notes: Sequence[str] = (),
+) -> None:
     """Write the report.
+
+    Args:
+        runs: at least one.
+        output: the HTML file.
+        gallery: examples; None: none are shown.
+        notes: what could not be had, beside the runs' own problems.
 
     Raises:
         TrainerError: matplotlib is missing, or the file cannot be written.
     """
-    page = render(runs)
+    page = render(runs, gallery, notes)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
@@ -65,8 +77,8 @@ def write_report(runs: Sequence[RunRecord], output: Path) -> None:
         raise TrainerError(f"{output}: the report cannot be written: {error.strerror}") from error
 
 
-def render(runs: Sequence[RunRecord]) -> str:
-    """The report as HTML."""
+def render(runs: Sequence[RunRecord], gallery: Gallery | None, notes: Sequence[str]) -> str:
+    """The report as HTML; see `write_report`."""
     _require_matplotlib()
     by_label = dict(zip(map(visible, labels(runs)), runs, strict=True))
     learning, empty = panels.draw(panels.LEARNING, by_label)
@@ -82,12 +94,14 @@ def render(runs: Sequence[RunRecord]) -> str:
     return environment.get_template("report.html").render(
         title=" · ".join(by_label),
         lines=[_line(label, run) for label, run in by_label.items()],
-        problems=[visible(problem) for run in runs for problem in run.problems],
+        problems=list(map(visible, [*(each for run in runs for each in run.problems), *notes])),
         learning=learning,
         teacher=teacher,
         nothing=[*empty, *teacher_empty],
         phases=_phases(by_label),
         held_out=[each for label, run in by_label.items() if (each := held_out(label, run))],
+        gallery=gallery,
+        no_answer=NO_ANSWER,
         settings=_settings(runs),
         colours=len(SERIES),
         style=Markup(_source(environment, "report.css")),  # noqa: S704 - ours, from the package.

@@ -24,20 +24,11 @@
     for (let start = 0, end; start < words.length; start = end) {
       const kept = keep(start);
       for (end = start + 1; end < words.length && keep(end) === kept; end++);
-      const text = words.slice(start, end).join("");
-      runs.append(kept ? element("mark", "kept", text) : element("del", "dropped", text));
+      const [, space, text] = words.slice(start, end).join("").match(/^(\s*)([^]*)$/);
+      runs.append(space, kept ? element("mark", "kept", text) : element("del", "dropped", text));
     }
     return runs;
   };
-
-  const answered = (questions, answers) => questions.map((question, index) => {
-    const line = document.createElement("li");
-    const answer = answers && answers[index];
-    if (question) line.append(element("span", "asked", question));
-    line.append(element("span", answer ? "answer" : "quiet", answer ? answer.text : unanswered));
-    line.append(element("span", "score", answer && answer.score !== null ? answer.score : ""));
-    return line;
-  });
 
   const show = () => {
     const at = Number(slider.value);
@@ -49,8 +40,12 @@
       const words = side.words || example.words;
       place.querySelector(".text").replaceChildren(marked(words, bits(keep)));
       place.querySelector(".lengths").textContent = lengths;
-      place.querySelector(".answers").replaceChildren(...answered(example.questions, answers));
       place.querySelector(".reward").textContent = reward;
+      answers.forEach((answer, asked) => {
+        const cell = document.getElementById(`answer-${number}-${asked}-${column}`);
+        cell.querySelector(".score").textContent = answer?.score ?? "";
+        cell.querySelector("dd").textContent = answer?.text ?? unanswered;
+      });
     }));
   };
 
