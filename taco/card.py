@@ -11,6 +11,10 @@ from taco.compress import model_of_run
 from taco.errors import UserError
 
 CARD = "README.md"
+_SPACING = {
+    "stock": "as the stock package folds white space",
+    "original": "as in the source (`taco compress`; the stock package folds white space)",
+}
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -60,6 +64,7 @@ def card(
         "rate": f"{rate} (compressed / original tokens)",
         "lengths counted with": run["length_tokenizer"],
         "cut": f"{config['evaluation']['rate']} rule",
+        "spacing": _SPACING[config["evaluation"].get("spacing", "stock")],
         "loss": f"{policy['loss']}, {policy['rollouts_per_example']} rollouts per example",
         "force tokens": json.dumps(hyperparams["force_tokens"]),
         "teacher calls": f"{result['teacher_calls']:,}",

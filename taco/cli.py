@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -334,6 +334,10 @@ def compress(
         str | None,
         typer.Option(help="auto | cl100k_base | policy | a tokenizer.json; default: the run's own"),
     ] = None,
+    spacing: Annotated[
+        Literal["stock", "original"] | None,
+        typer.Option(help="original keeps line breaks and indentation; default: the run's own"),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Meet the rate on the final text")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON object a line: rate, words, probabilities")
@@ -348,6 +352,7 @@ def compress(
         rate,
         force_tokens=force_token,
         length_tokenizer=length_tokenizer,
+        spacing=spacing,
         exact=exact,
         as_json=as_json,
     )

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from taco.errors import UserError
 from trainer.config import Config
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 DEFAULT_RATE = 0.5
+Spacing: TypeAlias = Literal["stock", "original"]
 
 
 def compress_files(
@@ -24,6 +25,7 @@ def compress_files(
     *,
     force_tokens: Sequence[str] | None,
     length_tokenizer: str | None,
+    spacing: Spacing | None = None,
     exact: bool,
     as_json: bool,
 ) -> None:
@@ -35,6 +37,7 @@ def compress_files(
         rate: compressed / original tokens; None: the run's own, else 0.5.
         force_tokens: always kept; None: the run's own.
         length_tokenizer: what lengths are counted with; None: the run's own.
+        spacing: of the kept words, see `CompressionOptions`; None: the run's own.
         exact: meet the rate on the final text, instead of cutting as the stock package does.
         as_json: one object a line, with lengths, rate, words and their probabilities.
 
@@ -59,6 +62,7 @@ def compress_files(
         force_tokens=tuple(force_tokens or (own.force_tokens if own else ())),
         force_reserve_digit=own.force_reserve_digit if own else False,
         drop_consecutive=own.drop_consecutive if own else False,
+        spacing=spacing or (config.evaluation.spacing if config else "stock"),
     )
     lengths = length_tokenizer or (config.policy.length_tokenizer if config else "auto")
     target = Target(rate or (own.compression_rate if own else DEFAULT_RATE))

@@ -276,6 +276,9 @@ class Evaluation(_Section):
     """Steps between validations; 0: once, after the last step."""
     rate: Literal["stock", "exact"] = "stock"
     """The cut when compressing with the trained policy; stock is what `llmlingua` deploys."""
+    spacing: Literal["stock", "original"] = "stock"
+    """How kept words are joined, in training too: `original` leaves them the white space of their
+    source, so that code keeps its indentation; `llmlingua` itself folds it."""
 
 
 class Run(_Section):

@@ -62,6 +62,16 @@ def test_json_tells_rate_and_words_and_why(compress):
     assert "".join(kept) == result["text"].replace(" ", "")
 
 
+def test_original_spacing_keeps_lines(compress):
+    """Where the stock package would write one line."""
+    text = b"The council met.\n\n    The council met on Tuesday.\n" * 3
+    folded = compress("--rate", "0.8", stdin=text).out
+    kept = compress("--rate", "0.8", "--spacing", "original", stdin=text).out
+    assert folded.count("\n") == 1 < kept.count("\n")
+    assert "\n    " in kept
+    assert "".join(kept.split()) == "".join(folded.split())
+
+
 def test_nothing_in_is_nothing_out(compress):
     """Not even a model is loaded for it."""
     said = compress(stdin=b"", model="runs/nowhere")

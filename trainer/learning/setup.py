@@ -199,6 +199,7 @@ def compression_options(config: Config) -> CompressionOptions:
         force_tokens=hyperparams.force_tokens,
         force_reserve_digit=hyperparams.force_reserve_digit,
         drop_consecutive=hyperparams.drop_consecutive,
+        spacing=config.evaluation.spacing,
     )
 
 

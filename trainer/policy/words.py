@@ -8,16 +8,17 @@ reads as unknown. Only its crashes are not reproduced: a text without words give
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress as select
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.policy.lengths import LengthTokenizer
 from trainer.policy.pieces import PieceTable, cut_at, encode, encode_ids, stand_ins
+from trainer.policy.spacing import SourceText, find_words
 
 NO_WORD = -1
 """In `word_of_piece`: a special or unknown piece. The model sees it; it belongs to no word."""
@@ -40,6 +41,9 @@ class CompressionOptions:
     """Whether a force token is dropped where it would follow itself."""
     chunk_end_tokens: tuple[str, ...] = (".", "\n")
     """Pieces after which a long text may be cut."""
+    spacing: Literal["stock", "original"] = "stock"
+    """Ours alone: `original` leaves kept words the white space of their source, so that code keeps
+    its indentation; `stock` folds it, as the package does."""
 
     def __post_init__(self) -> None:
         if isinstance(self.force_tokens, str) or "" in self.force_tokens:
@@ -80,6 +84,8 @@ class SegmentedPrompt:
     """The chunks of each context; none where a context has no words."""
     original_tokens: int
     """Length of all contexts, without what separates them."""
+    sources: tuple[SourceText, ...] = ()
+    """Where each context's words stand in it; only with `spacing: original`."""
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -158,13 +164,16 @@ class Segmenter:
             chunks_of_context.append(tuple(chunk for chunk in chunks if chunk.words))
         length_of_context = map(self._count_encoded, contexts, prepared, encodings)
         chunks_in_order = iter(chunks_of_context)
-        return [
+        segmented = [
             SegmentedPrompt(
                 contexts=tuple(next(chunks_in_order) for _ in prompt),
                 original_tokens=sum(next(length_of_context) for _ in prompt),
             )
             for prompt in prompts
         ]
+        if self.options.spacing == "stock":
+            return segmented
+        return list(map(_with_sources, segmented, prompts))
 
     def chunk_texts(self, contexts: Sequence[str]) -> list[list[str]]:
         """The text of each chunk of each context, added tokens still in it."""
@@ -186,6 +195,8 @@ class Segmenter:
 
     def whole_contexts(self, contexts: Sequence[str]) -> list[str]:
         """Each context where nothing is dropped: the stock package returns its chunks' texts."""
+        if self.options.spacing == "original":
+            return list(contexts)
         return ["".join(map(self._pieces.restore, texts)) for texts in self.chunk_texts(contexts)]
 
     def count_tokens(self, texts: Sequence[str]) -> int:
@@ -206,6 +217,11 @@ class Segmenter:
     ) -> list[str]:
         """The kept words of each context; its chunks are joined with nothing between them."""
         masks = iter(keep)
+        if self.options.spacing == "original":
+            return [
+                source.join(np.concatenate([next(masks) for _ in chunks])) if chunks else ""
+                for source, chunks in zip(prompt.sources, prompt.contexts, strict=True)
+            ]
         return [
             "".join(self._join_chunk(chunk, next(masks)) for chunk in chunks)
             for chunks in prompt.contexts
@@ -258,6 +274,14 @@ class Segmenter:
     def _in_force_tokens(self, words: Sequence[str]) -> NDArray[np.bool_]:
         force_tokens = frozenset(self.options.force_tokens)
         return np.fromiter(map(force_tokens.__contains__, words), bool, len(words))
+
+
+def _with_sources(prompt: SegmentedPrompt, contexts: Sequence[str]) -> SegmentedPrompt:
+    sources = (
+        find_words(context, [word for chunk in chunks for word in chunk.words])
+        for context, chunks in zip(contexts, prompt.contexts, strict=True)
+    )
+    return replace(prompt, sources=tuple(sources))
 
 
 def drop_repeated_forced(chunk: Chunk, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:

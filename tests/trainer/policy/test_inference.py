@@ -140,3 +140,35 @@ def test_several_rates_at_once_are_as_each_alone(pair, exact):
         ]
         for one, other in zip(at_rate, alone, strict=True):
             assert all(map(np.array_equal, one.keep, other.keep))
+
+
+@pytest.mark.parametrize("force_tokens", [(), ("\n",)])
+def test_code_keeps_its_lines_with_original_spacing(pair, force_tokens):
+    """In both families, over several contexts; what is kept is what the stock rule keeps."""
+    code = "def keep(words, rate=0.5):\n    for word in words:\n        yield 1\n\n    return 2\n"
+    contexts = [code, "", code * 30]
+    stock, original = (
+        compress(
+            pair.ours,
+            contexts,
+            CompressionOptions(force_tokens=force_tokens, spacing=spacing),
+            rate=0.6,
+        )
+        for spacing in ("stock", "original")
+    )
+    for one, other in zip(stock.keep, original.keep, strict=True):
+        assert one.tolist() == other.tolist()
+    assert "".join(original.text.split()) == "".join(stock.text.split())
+    lines = [line for line in original.text.splitlines() if line.strip()]
+    indented = [line for line in lines if line.startswith("    ")]
+    assert len(lines) > 30
+    assert indented
+    for line in lines:
+        assert len(line) - len(line.lstrip()) in (0, 4, 8)
+
+
+def test_nothing_dropped_is_the_source_with_original_spacing(pair):
+    """At rate 1, to the character."""
+    text = "a  b\n\n    c\t"
+    options = CompressionOptions(spacing="original")
+    assert compress(pair.ours, [text], options, rate=1.0).text == text
