@@ -1,10 +1,11 @@
-"""Each key of the reference's file changes what a run does."""
+"""Each key of the reference's file changes what a run does, and so do ours."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.tiny_runs import make_tiny_compressor, rows_of, tiny_document, write_meetings
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 Sections = dict[str, dict[str, Any]]
 
-FILTERED = {"use_context_level_filter": True}
+FILTERED = {"hyperparams.use_context_level_filter": True}
 """What the keys of the context-level filter need to have an effect."""
 
 OTHER_DATA, OTHER_BASE = "other.json", "other-base"
@@ -44,12 +45,46 @@ CHANGES: list[tuple[str, object, str, dict[str, object]]] = [
     ("hyperparams.context_level_compression_rate", 0.3, "texts", FILTERED),
     ("hyperparams.context_level_target_token", 20, "texts", FILTERED),
     ("hyperparams.force_tokens", ".", "texts", {}),
-    ("hyperparams.drop_consecutive", True, "texts", {"force_tokens": "."}),
+    ("hyperparams.drop_consecutive", True, "texts", {"hyperparams.force_tokens": "."}),
     ("hyperparams.force_reserve_digit", True, "texts", {}),
     ("logging.log_dir", "logs_elsewhere", "files", {}),
     ("logging.log_interval", 2, "reward rows", {}),
     ("logging.save_interval", 2, "files", {}),
 ]
+
+FURTHER = {"policy.passes": 3, "policy.max_kl": 10.0}
+"""What the keys of the further passes need."""
+HELD_OUT = {"evaluation.val_share": 0.7}
+"""What the keys of the validation need."""
+
+OURS: list[tuple[str, object, str, dict[str, object]]] = [
+    ("task.system_message", None, "questions", {}),
+    ("task.sampling", {"temperature": 0, "seed": 7}, "questions", {}),
+    ("policy.sampler", "bernoulli", "texts", {}),
+    ("policy.rates", [0.2, 0.8], "texts", {}),
+    ("policy.loss", "group_normalized", "weights", {}),
+    ("policy.loss", "none", "weights", {}),
+    ("policy.rollouts_per_example", 3, "texts", {}),
+    ("policy.passes", 2, "weights", {"policy.max_kl": 10.0}),
+    ("policy.clip_ratio", 1e-4, "weights", FURTHER),
+    ("policy.max_kl", 1e-9, "weights", {"policy.passes": 3}),
+    ("policy.entropy_per_word", 0.1, "losses", {}),
+    ("policy.kl_coeff", 10.0, "weights", {}),
+    ("policy.lr_schedule", "constant", "learning rates", {}),
+    ("policy.warmup_steps", 1, "learning rates", {}),
+    ("policy.max_grad_norm", 0.01, "weights", {}),
+    ("policy.weight_decay", 0.5, "weights", {}),
+    ("reward.metric", "chrf", "rewards", {}),
+    ("reward.compression_tolerance", 0.0, "rewards", {}),
+    ("reward.over_compressed", -0.9, "rewards", {"hyperparams.target_token": 1}),
+    ("reward.out_of_tolerance", -0.9, "rewards", {"hyperparams.compression_relaxation_tokens": 0}),
+    ("evaluation.val_share", 0.7, "reward rows", {}),
+    ("evaluation.val_interval", 1, "reward rows", HELD_OUT | {"hyperparams.epochs": 2}),
+    ("evaluation.rate", "exact", "texts", HELD_OUT),
+    ("run.seed", 1, "texts", {}),
+    ("run.threads", 2, "threads", {}),
+]
+"""Those that other tests do not show at work in a run."""
 
 ELSEWHERE = {
     "task.gpt_model",  # test_the_teacher_is_asked_for_by_name
@@ -106,7 +141,11 @@ def _observed(document: Sections, teacher_url: str, runs: Path) -> dict[str, obj
     rollouts = [json.loads(line) for line in (logs / "rollouts.jsonl").read_text().splitlines()]
     leaves = [json.loads(line) for line in (folder / "run.lock").read_text().splitlines()][1:-1]
     losses = rows_of(logs / "reinforce_logs_updated.csv")[1:]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     return {
+        "threads": threads,
+        "weights": result.weights_digest,
         "texts": [rollout["compressed_text"] for rollout in rollouts],
         "rewards": [rollout["reward"] for rollout in rollouts],
         "questions": [rollout["fingerprints"] for rollout in rollouts],
@@ -119,7 +158,11 @@ def _observed(document: Sections, teacher_url: str, runs: Path) -> dict[str, obj
     }
 
 
-@pytest.mark.parametrize(("key", "value", "effect", "given"), CHANGES, ids=[c[0] for c in CHANGES])
+@pytest.mark.parametrize(
+    ("key", "value", "effect", "given"),
+    [*CHANGES, *OURS],
+    ids=[f"{key}={value}" for key, value, *_ in [*CHANGES, *OURS]],
+)
 def test_a_key_has_its_effect(observe, plain, key, value, effect, given):
     """One run without and one with it: what it is there for is another."""
     folder = Path(plain["data"]["train_file_path"]).parent
@@ -127,8 +170,7 @@ def test_a_key_has_its_effect(observe, plain, key, value, effect, given):
         value = str(folder / OTHER_DATA)
     if value == OTHER_BASE:
         value = str(make_tiny_compressor(folder / OTHER_BASE, folder / OTHER_DATA, seed=1))
-    before = {f"hyperparams.{name}": other for name, other in given.items()}
-    assert observe({**before, key: value})[effect] != observe(before)[effect]
+    assert observe({**given, key: value})[effect] != observe(given)[effect]
 
 
 def test_no_key_is_forgotten():
