@@ -112,12 +112,12 @@ def test_every_reply_finds_its_text_whatever_lies_between():
 
 
 def test_the_reward_is_the_mean_over_the_questions():
-    """One mask is judged by all questions: F1 of 1 and of 2/3 make 5/6."""
-    questions = [Question("When?", "ON MONDAY"), Question("And?", "MONDAY")]
+    """One mask is judged by all questions, none of which loses a word: F1 of 1 and 2/3 make 5/6."""
+    questions = [Question("When does it meet?", "ON MONDAY"), Question("And?", "MONDAY")]
     teacher = Teacher()
     [rollout] = judge([compressed(questions=questions)], teacher)
     assert [(item.text, item.question) for item in teacher.asked] == [
-        ("on monday", "When?"),
+        ("on monday", "When does it meet?"),
         ("on monday", "And?"),
     ]
     assert rollout.reward == pytest.approx(5 / 6)
