@@ -1,4 +1,4 @@
-"""What the packages import is what `pyproject.toml` says that they need."""
+"""`pyproject.toml` says what is installed, and what that needs: neither more nor less."""
 
 import ast
 import re
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 OURS = ("cache", "taco", "teacher_service", "trainer")
 
 
@@ -52,3 +53,33 @@ def _undeclared(modules, declared):
 def test_every_import_is_declared(package):
     """In the base or in an extra that users install; no import hangs on another's dependency."""
     assert _undeclared(_imports(package), DECLARED) == set()
+
+
+def _files(package):
+    return [
+        file
+        for file in (ROOT / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+
+
+def test_every_package_is_installed():
+    """A development install finds those that are missing from the list; a wheel does not."""
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for package in OURS
+        for file in _files(package)
+        if file.suffix == ".py"
+    }
+    assert set(SETUPTOOLS["packages"]) == found
+
+
+def test_every_file_beside_the_code_is_installed():
+    """Templates and the like; no pattern is left over."""
+    listed = {
+        package: [set((ROOT / package.replace(".", "/")).glob(pattern)) for pattern in patterns]
+        for package, patterns in SETUPTOOLS["package-data"].items()
+    }
+    assert all(matched for sets in listed.values() for matched in sets)
+    matched = set().union(*(each for sets in listed.values() for each in sets))
+    assert matched == {file for package in OURS for file in _files(package) if file.suffix != ".py"}
