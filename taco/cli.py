@@ -57,7 +57,11 @@ def train(
     ] = None,
     overrides: Overrides = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run's folder, from its last checkpoint")
+        Path | None,
+        typer.Option(
+            help="Go on with this run's folder, from its last checkpoint; with a config, `auto`: "
+            "its newest run, or a new one"
+        ),
     ] = None,
     replay: Annotated[
         Path | None, typer.Option(help="Do a run again from its lock file, served from the store")
@@ -85,6 +89,11 @@ def train(
     overrides = overrides or []
     if resume and config and "=" in str(config):  # `--resume RUN budget.calls=2000`
         config, overrides = None, [str(config), *overrides]
+    go_on = str(resume) == "auto"
+    if go_on:
+        resume = None
+        if not config or replay:
+            raise UserError("--resume auto: expected a config, whose newest run is meant")
     # A replay may have a config: that of the lock for other paths.
     if not (config or resume or replay) or (resume and (config or replay)):
         raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
@@ -98,7 +107,7 @@ def train(
     elif resume:
         resume_run(resume, overrides, teacher, place)
     elif config:
-        train_run(config, overrides, teacher, place)
+        train_run(config, overrides, teacher, place, go_on=go_on)
 
 
 def _dry_run(

@@ -17,15 +17,21 @@ _console = Console(highlight=False, soft_wrap=True)
 
 
 def train_run(
-    path: Path, overrides: Sequence[str], teacher: Path | None, store: Path | str | None
+    path: Path,
+    overrides: Sequence[str],
+    teacher: Path | None,
+    store: Path | str | None,
+    *,
+    go_on: bool = False,
 ) -> None:
-    """Train from the start."""
+    """Train from the start, or go on with the newest run of the same config."""
     config = load_config(path, overrides)
     from trainer.learning import launch
 
     with _interruptible(), teacher_for(config, teacher, store) as url:
         name = config.run.name or path.stem
-        launch.train_new(config, name, teacher_url=url, report=_console.print)
+        begin = launch.train_or_resume if go_on else launch.train_new
+        begin(config, name, teacher_url=url, report=_console.print)
 
 
 def resume_run(

@@ -151,6 +151,8 @@ class Logging(_Section):
     """Between rows of the reward CSV and lines on the console."""
     save_interval: Positive = 100
     """Between checkpoints."""
+    keep_checkpoints: Positive = 2
+    """How many of the newest stay; the best validated weights are kept beside them."""
 
 
 class Device(_Section):
@@ -274,6 +276,12 @@ class Evaluation(_Section):
     """The share of the training file held out when there is no `data.val_file_path`."""
     val_interval: NonNegative = 0
     """Steps between validations; 0: once, after the last step."""
+    select_by: Literal["reward", "answers"] = "reward"
+    """What makes a validation the best: agreement with the teacher, or with people's `answer`s."""
+    keep_best: bool = False
+    """Save the compressor of the best validation, not that of the last step."""
+    patience: NonNegative = 0
+    """Stop after so many validations that are no better; 0: never."""
     rate: Literal["stock", "exact"] = "stock"
     """The cut when compressing with the trained policy; stock is what `llmlingua` deploys."""
     spacing: Literal["stock", "original"] = "stock"

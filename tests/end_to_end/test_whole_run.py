@@ -63,6 +63,7 @@ def test_all_that_a_run_folder_holds(run):
         "logs/rewards_logs_updated.csv",
         "logs/metrics.jsonl",
         "logs/rollouts.jsonl",
+        "logs/validation.jsonl",
         "checkpoints/step-00000003.pt",
         "checkpoints/step-00000006.pt",
         f"{model}/config.json",

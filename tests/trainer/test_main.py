@@ -29,7 +29,8 @@ def run(monkeypatch, capsys):
 def test_usage(run):
     """Asked for, it is no error."""
     assert run("--help") == (0, f"{USAGE}\n", "")
-    assert run() == (2, f"{USAGE}\n", "")
+    assert run() == (2, "", f"{USAGE}\n")
+    assert run("config.yaml", "--resume", "runs/config") == (2, "", f"{USAGE}\n")
 
 
 def test_a_mistake_is_one_message(run, tmp_path):
@@ -52,6 +53,13 @@ def test_no_service_is_started(run, tmp_path, monkeypatch):
     code, _, said = run(path)
     assert code == 1
     assert "`taco serve`" in said
+
+
+def test_what_is_resumed_must_be_a_run(run, tmp_path):
+    """Its own config says where the teacher is."""
+    code, _, said = run("--resume", tmp_path)
+    assert code == 1
+    assert said.startswith(f"{tmp_path}: expected a run's folder with run.json")
 
 
 def test_a_bad_config_is_answered_without_torch(tmp_path):

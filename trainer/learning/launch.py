@@ -9,17 +9,20 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from trainer.config import Config, resolved
+from trainer.config import Budget, Config, resolved
 from trainer.config_file import overridden, restored
 from trainer.errors import ConfigError, TrainerError
+from trainer.learning.checkpoint import set_damaged_aside
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
+    CHECKPOINTS,
     DESCRIPTION,
     LOCK,
     RUNS,
     new_run_folder,
     read_description,
+    run_folders,
     saved_weights_digest,
     write_description,
 )
@@ -121,6 +124,39 @@ def resume(
             return _finish(run, report)
 
 
+def train_or_resume(
+    config: Config, name: str, *, teacher_url: str, runs: Path = RUNS, report: Report = print
+) -> Result:
+    """Go on with the newest run of this name and config, or train from the start.
+
+    What a scheduler starts again and again until it is done. A run that has no whole checkpoint yet
+    is left where it is. Arguments as for `train_new`.
+    """
+    newest = _newest_run(config, name, runs)
+    if newest is None:
+        return train_new(config, name, teacher_url=teacher_url, runs=runs, report=report)
+    budget = config.budget.model_dump(mode="json")
+    overrides = [f"budget.{key}={json.dumps(value)}" for key, value in budget.items()]
+    if recorded_config(newest).budget == config.budget:
+        overrides = []
+    return resume(newest, overrides, teacher_url=teacher_url, report=report)
+
+
+def _newest_run(config: Config, name: str, runs: Path) -> Path | None:
+    """The folder of the newest run that can go on or is finished; its budget may be another."""
+    wanted = resolved(config.model_copy(update={"budget": Budget()}))
+    for folder in reversed(run_folders(name, runs)):
+        try:
+            recorded = recorded_config(folder).model_copy(update={"budget": Budget()})
+        except TrainerError:
+            continue  # Killed before it was described, or of another version.
+        if resolved(recorded) == wanted and (
+            _recorded_result(folder) or set_damaged_aside(folder / CHECKPOINTS)
+        ):
+            return folder
+    return None
+
+
 def _with_budget(config: Config, overrides: Sequence[str], source: Path) -> Config:
     if others := [text for text in overrides if not text.startswith("budget.")]:
         problem = "expected an override of the budget: a resumed run is otherwise as it began"
@@ -165,6 +201,10 @@ def _finish(run: Run, report: Report) -> Result:
     model_path = deployable_path(wanted, run.compressor.family)
     if run.accelerator.is_main_process:
         with saved_on_failure(run, report):  # Nothing since the last checkpoint is lost with it.
+            if run.config.evaluation.keep_best:
+                run.save()
+                run.take_best()
+                report(f"the best validation was that of step {run.standing.best_step}")
             run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
     run.accelerator.wait_for_everyone()
     root = run.lock.finish() if run.lock else None

@@ -1,8 +1,8 @@
 """What a run writes as it goes: append-only files, each of which a resume can cut back.
 
 `reinforce_logs_updated.csv` and `rewards_logs_updated.csv` keep the reference's names, headers and
-meaning; `metrics.jsonl` has everything else, with keys of the form area/name; `rollouts.jsonl` has
-every compressed text.
+meaning; `metrics.jsonl` has everything else, with keys of the form area/name; `validation.jsonl`
+has what validation gave, `rollouts.jsonl` every compressed text.
 """
 
 import csv
@@ -74,12 +74,13 @@ class CsvLog:
 
 
 class RunLogs:
-    """The four log files of a run."""
+    """The five log files of a run."""
 
     def __init__(self, log_dir: Path) -> None:
         self._loss = CsvLog(log_dir / "reinforce_logs_updated.csv", LOSS_HEADER)
         self._rewards = CsvLog(log_dir / "rewards_logs_updated.csv", REWARD_HEADER)
         self._metrics = AppendedFile(log_dir / "metrics.jsonl")
+        self._validation = AppendedFile(log_dir / "validation.jsonl")
         self._rollouts = AppendedFile(log_dir / "rollouts.jsonl")
 
     def loss(self, phase: str, epoch: int, step: int, loss: float, lr: float) -> None:
@@ -95,6 +96,11 @@ class RunLogs:
         self._metrics.write_line(json.dumps(values))
         self._metrics.flush()
 
+    def validation(self, values: Mapping[str, Any]) -> None:
+        """One line a validation."""
+        self._validation.write_line(json.dumps(values))
+        self._validation.flush()
+
     def rollouts(self, phase: str, step: int, rollouts: Iterable[Rollout]) -> None:
         """One line a rollout."""
         for rollout in rollouts:
@@ -103,15 +109,15 @@ class RunLogs:
 
     def close(self) -> None:
         """Give the files back."""
-        for log in (self._loss, self._rewards, self._metrics, self._rollouts):
+        for log in (self._loss, self._rewards, self._metrics, self._validation, self._rollouts):
             log.close()
 
 
 def log_files(run_folder: Path, log_dir: str, lock: Path) -> list[Path]:
     """Every file that a resume cuts back to its checkpoint."""
     folder = run_folder / log_dir
-    names = ("reinforce_logs_updated.csv", "rewards_logs_updated.csv")
-    return [*(folder / name for name in (*names, "metrics.jsonl", "rollouts.jsonl")), lock]
+    names = ("reinforce_logs_updated.csv", "rewards_logs_updated.csv", "metrics.jsonl")
+    return [*(folder / name for name in (*names, "validation.jsonl", "rollouts.jsonl")), lock]
 
 
 def _describe_rollout(phase: str, step: int, rollout: Rollout) -> Mapping[str, Any]:

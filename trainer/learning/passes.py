@@ -254,7 +254,7 @@ def _step(run: Run, sums: Sums, valid: int) -> Update:
         )
     if valid == 0:
         run.optimizer.zero_grad()  # Otherwise AdamW's momentum alone would move the weights.
-    run.mid_step = True
+    run.torn = True
     run.optimizer.step()
     words = max(sums.words, 1.0)
     return Update(loss, norm, sums.entropy / words, sums.kl_to_start / words)

@@ -3,18 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from trainer.config import Config
 from trainer.learning.allowance import Allowance
-from trainer.learning.checkpoint import Progress, measure_logs, save_checkpoint
+from trainer.learning.checkpoint import (
+    Progress,
+    load_best,
+    measure_logs,
+    save_best,
+    save_checkpoint,
+)
 from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
 from trainer.learning.memory import Memory
 from trainer.learning.replay import Replay
 from trainer.learning.run_folder import CHECKPOINTS, LOCK
+from trainer.learning.standing import Standing
 from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
@@ -67,8 +75,10 @@ class Run:
     """(text, question) pairs asked in training, cached or not."""
     times: StepTimes = field(default_factory=StepTimes)
     """From one step's line in the metrics to the next one's: a step's wall time."""
-    mid_step: bool = False
-    """Weights have moved and the step is not recorded yet: this is no state to save."""
+    standing: Standing = field(default_factory=Standing)
+    """The best validation so far."""
+    torn: bool = False
+    """The weights are not those after the last finished step: this is no state to save."""
 
     def save(self) -> None:
         """Write a checkpoint of the state after the last finished step.
@@ -76,7 +86,7 @@ class Run:
         Every process has the same state, so that the main one waits for no other, which may have
         failed. In the middle of a step nothing is written: the newest checkpoint stands.
         """
-        if self.logs is None or self.mid_step:
+        if self.logs is None or self.torn:
             return
         with self.times.phase("save"):
             files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
@@ -89,13 +99,32 @@ class Run:
                     self.validated_steps,
                     measure_logs(self.folder, files),
                     self.teacher_calls,
+                    self.standing,
                 ),
                 {
-                    "model": self.accelerator.unwrap_model(self.model).state_dict(),
+                    "model": self._weights(),
                     "optimizer": self.optimizer.state_dict(),
                     "scheduler": self.scheduler.state_dict(),
                 },
+                keep=self.config.logging.keep_checkpoints,
             )
+
+    def keep_best(self, step: int) -> None:
+        """Keep the weights of a step whose validation is the best, if those are wanted.
+
+        Beside those of the best step before it, which the newest checkpoint still speaks of.
+        """
+        if self.logs and self.config.evaluation.keep_best:
+            save_best(self.folder / CHECKPOINTS, step, self._weights())
+
+    def take_best(self) -> None:
+        """Put the best validated weights in the place of the last ones, after the last step."""
+        self.torn = True
+        weights = load_best(self.folder / CHECKPOINTS, self.standing.best_step)
+        self.accelerator.unwrap_model(self.model).load_state_dict(weights)
+
+    def _weights(self) -> dict[str, Any]:
+        return dict(self.accelerator.unwrap_model(self.model).state_dict())
 
     def close(self) -> None:
         """Give the files back."""
@@ -154,3 +183,12 @@ class Run:
         if self.logs:
             reward, ratio = mean_reward(rollouts), compression_ratio(rollouts)
             self.logs.rewards(phase, epoch, step, reward, ratio)
+
+    def log_validation(
+        self, epoch: int, step: int, rollouts: Sequence[Rollout], scores: Mapping[str, float]
+    ) -> None:
+        """Write one validation."""
+        self.log_rewards("ValR", epoch, step, rollouts)
+        if self.logs:
+            figures = {f"validation/{name}": score for name, score in scores.items()}
+            self.logs.validation({"epoch": epoch, "step": step, **figures})

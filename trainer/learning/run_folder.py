@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 import secrets
@@ -45,6 +46,16 @@ def new_run_folder(name: str, runs: Path = RUNS) -> Path:
             ) from error
         else:
             return folder
+
+
+def run_folders(name: str, runs: Path = RUNS) -> list[Path]:
+    """The folders that `new_run_folder` has made for a name, oldest first."""
+    numbers = {
+        folder: int(folder.name[len(name) + 1 :] or 1)
+        for folder in (runs.iterdir() if runs.is_dir() else ())
+        if re.fullmatch(rf"{re.escape(name)}(-\d+)?", folder.name)
+    }
+    return sorted(numbers, key=lambda folder: numbers[folder])
 
 
 def new_run_id(folder: Path) -> str:
@@ -93,7 +104,7 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
     """Write `run.json`, for people and for a resume."""
     text = json.dumps(description, indent=2, ensure_ascii=False)
-    unfinished = folder / f"{DESCRIPTION}.unfinished"
+    unfinished = folder / f"{DESCRIPTION}.{os.getpid()}.unfinished"
     with written(folder / DESCRIPTION):
         unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(folder / DESCRIPTION)  # In one piece: a run without it is lost.

@@ -34,6 +34,7 @@ from trainer.learning.run_folder import (
     read_description,
     write_description,
 )
+from trainer.learning.validation import check_selection
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.saving import deployable_path, require_place
 from trainer.policy.words import CompressionOptions
@@ -95,6 +96,7 @@ def prepare_run(
         _warn_of_single_contexts([*train_examples, *val_examples])
     if "{question}" not in config.task.prompt:
         _warn_of_unasked_questions([*train_examples, *val_examples])
+    check_selection(config.evaluation, val_examples)
     compressor = load_compressor(config, accelerator.device)
     optimizer = torch.optim.AdamW(
         compressor.model.parameters(),
@@ -273,5 +275,6 @@ def _restore(run: Run) -> None:
     run.finished_steps = progress.step
     run.validated_steps = progress.validated_step
     run.teacher_calls = progress.teacher_calls
+    run.standing = progress.standing
     if run.accelerator.is_main_process:
         cut_back_logs(run.folder, progress.log_bytes)

@@ -26,14 +26,12 @@ from trainer.errors import ReplayError, StepError
 from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
-    deploy_batch,
-    deployed_texts,
     describe_draws,
     joined,
     locked_batch,
-    prepare_batch,
     sample_batch,
 )
+from trainer.learning.asking import in_order, judge, prepare
 from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
@@ -43,12 +41,12 @@ from trainer.learning.run import Run
 from trainer.learning.summary import (
     console_line,
     learning_metrics,
-    mean_reward,
     outcome_metrics,
 )
+from trainer.learning.validation import validate
 from trainer.policy.contexts import Target
 from trainer.policy.sampling import MaskPolicy, uniform_noise
-from trainer.rollouts.collect import CompressedText, check_failures, collect
+from trainer.rollouts.collect import check_failures
 from trainer.types import Example, Rollout
 
 Report = Callable[[str], None]
@@ -92,13 +90,17 @@ def train(run: Run, report: Report = print) -> None:
     with StopSignal() as stop:
         run.times.lap()  # What came before is no step's.
         for batch in remaining_batches(run):
-            with saved_on_failure(run, report), naming(batch.step):
+            if run.standing.is_over(run.config.evaluation.patience):
+                report(f"no better validation than step {run.standing.best_step}'s: stopping here")
+                break
+            with saved_on_failure(run, report):
                 if batch.step > run.finished_steps:
-                    experience = gather_experience(run, batch, stop)
-                    learn(run, batch, experience, report)
+                    with naming(batch.step):
+                        experience = gather_experience(run, batch, stop)
+                        learn(run, batch, experience, report)
                 if run.owes_validation(batch.step):
                     with run.times.phase("validate"):
-                        validate(run, batch, stop, report)
+                        validate(run, batch.epoch, batch.step, stop, report)
                 if stop.requested:
                     raise KeyboardInterrupt
             if batch.step % run.config.logging.save_interval == 0:
@@ -114,7 +116,7 @@ def saved_on_failure(run: Run, report: Report) -> Iterator[None]:
         raise  # There is nothing to go on with: the run is another than its lock's.
     except BaseException:
         run.save()
-        saved = "stopped within a step, of which nothing is saved" if run.mid_step else "saved"
+        saved = "stopped where nothing can be saved" if run.torn else "saved"
         report(f"{saved}; go on with: taco train --resume {run.folder}")
         raise
 
@@ -148,12 +150,12 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
     with run.times.phase("prepare"):
         # A process without an example still takes part in the backward pass.
         examples = mine or batch.examples[:1]
-        prepared = _prepare(run, examples, training_targets(run, batch.epoch, examples))
+        prepared = prepare(run, examples, training_targets(run, batch.epoch, examples))
     with stopping_together(run.accelerator):
         policies, sampled = draw(run, batch, prepared)
         with run.times.phase("teacher"), stop.waiting():
             own = judge(run, "train", batch.step, sampled.texts) if mine else []
-    rollouts = _in_order(collected(accelerator, own), batch.examples)
+    rollouts = in_order(collected(accelerator, own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
     return Experience(prepared, policies, sampled, own, rollouts)
@@ -206,18 +208,6 @@ def take_masks(
     return sample_batch(policy, prepared, run.segmenter, noise, samples)
 
 
-def judge(run: Run, phase: str, step: int, texts: Sequence[CompressedText]) -> list[Rollout]:
-    """Have texts judged by length, teacher and metric."""
-    return collect(
-        texts,
-        partial(run.ask, step),
-        run.metric,
-        run.lengths,
-        run.constants,
-        run.recorded_replies(phase, step, texts),
-    )
-
-
 def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
     """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
     prepared, sampled, policies = experience.prepared, experience.sampled, experience.policies
@@ -240,7 +230,7 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
             run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
             report(console_line(batch.step, run.total_steps, metrics))
-    run.mid_step = False
+    run.torn = False
 
 
 def credit_of(run: Run, experience: Experience) -> Credit:
@@ -257,40 +247,3 @@ def credit_of(run: Run, experience: Experience) -> Credit:
     words_C = torch.cat([policy.free_CW.sum(-1) for policy in experience.policies])
     words_B = sampled.per_example(words_C).clamp_min(1)
     return replace(credit, advantage_SCW=credit.advantage_SCW / words_B[sampled.example_C, None])
-
-
-def validate(run: Run, batch: Batch, stop: StopSignal, report: Report) -> None:
-    """Compress the validation examples as they would be deployed, and score them."""
-    accelerator, step = run.accelerator, batch.step
-    mine = share_of(run.val_examples, accelerator.process_index, accelerator.num_processes)
-    with stopping_together(accelerator):
-        texts = deploy(run, step, _prepare(run, mine, [run.target] * len(mine)))
-        with stop.waiting():
-            own = judge(run, "val", step, texts)
-    rollouts = _in_order(collected(accelerator, own), run.val_examples)
-    run.check_replay("val", step, rollouts)
-    run.validated_steps = step
-    run.record("val", step, rollouts)
-    run.log_rewards("ValR", batch.epoch, step, rollouts)
-    report(f"step {step}  validation reward {mean_reward(rollouts):.3f}")
-
-
-def deploy(run: Run, step: int, prepared: Sequence[PreparedExample]) -> list[CompressedText]:
-    """Compress by the deployment rule; a replay with locked masks by what the rule gave then."""
-    if run.replay and run.replay.locked_masks:
-        masks = [mask for [mask] in run.replay.masks("val", step, prepared, samples=1)]
-        return deployed_texts(prepared, masks, run.segmenter)
-    exact = run.config.evaluation.rate == "exact"
-    return deploy_batch(prepared, run.compressor, run.segmenter, exact=exact)
-
-
-def _prepare(
-    run: Run, examples: Sequence[Example], targets: Sequence[Target]
-) -> list[PreparedExample]:
-    return prepare_batch(examples, run.compressor, run.segmenter, targets, run.context_filter)
-
-
-def _in_order(rollouts: Sequence[Rollout], examples: Sequence[Example]) -> list[Rollout]:
-    """Rollouts of all processes in the order of example and sample."""
-    place = {example.id: index for index, example in enumerate(examples)}
-    return sorted(rollouts, key=lambda rollout: (place[rollout.example_id], rollout.sample_index))

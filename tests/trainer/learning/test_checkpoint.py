@@ -7,17 +7,21 @@ from trainer.errors import CheckpointError, WriteError
 from trainer.learning.checkpoint import (
     Progress,
     cut_back_logs,
+    load_best,
     load_latest,
     measure_logs,
+    save_best,
     save_checkpoint,
+    set_damaged_aside,
 )
+from trainer.learning.standing import Standing
 
 CPU = torch.device("cpu")
 
 
-def _save(folder, step, value=0.0):
+def _save(folder, step, value=0.0, keep=2):
     progress = Progress(step, step - 1, {"logs/a.csv": 10 * step}, teacher_calls=100 * step)
-    return save_checkpoint(folder, progress, {"model": {"w": torch.tensor([value])}})
+    return save_checkpoint(folder, progress, {"model": {"w": torch.tensor([value])}}, keep=keep)
 
 
 def test_what_was_saved_comes_back(tmp_path):
@@ -29,10 +33,12 @@ def test_what_was_saved_comes_back(tmp_path):
     assert torch.equal(tensors["model"]["w"], torch.tensor([0.2]))
 
 
-def test_two_are_kept(tmp_path):
-    """The newest and the one before; step 100 is newer than step 20."""
+def test_the_newest_are_kept(tmp_path):
+    """As many as are asked for; step 100 is newer than step 20."""
     for step in (3, 20, 100):
-        _save(tmp_path, step)
+        _save(tmp_path, step, keep=3)
+    assert len(list(tmp_path.iterdir())) == 3
+    _save(tmp_path, 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "step-00000020.pt",
         "step-00000100.pt",
@@ -53,7 +59,7 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path):
     """Here something that cannot be written."""
     _save(tmp_path, 1)
     with pytest.raises(AttributeError, match="pickle"):
-        save_checkpoint(tmp_path, Progress(1, 0, {}, 0), {"model": lambda: None})
+        save_checkpoint(tmp_path, Progress(1, 0, {}, 0), {"model": lambda: None}, keep=2)
     assert load_latest(tmp_path, CPU)[1]["model"]["w"] == 0.0
 
 
@@ -119,3 +125,33 @@ def test_a_log_that_lost_something_is_refused(tmp_path):
         log.unlink() if text is None else log.write_text(text)
         with pytest.raises(CheckpointError, match=r"a\.csv: expected at least 5 bytes"):
             cut_back_logs(tmp_path, {"a.csv": 5})
+
+
+def test_the_best_weights_stay_until_a_checkpoint_speaks_of_better_ones(tmp_path):
+    """A run killed in between goes on from a checkpoint whose best ones are still there."""
+    for step, score in ((3, 0.3), (6, 0.6)):
+        save_best(tmp_path, step, {"w": torch.tensor([score])})
+    assert len(list(tmp_path.iterdir())) == 2
+    progress = Progress(6, 6, {}, 0, Standing(6, 0.6))
+    save_checkpoint(tmp_path, progress, {}, keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-00000006.pt",
+        "step-00000006.pt",
+    ]
+    assert load_latest(tmp_path, CPU)[0] == progress
+    assert torch.equal(load_best(tmp_path, 6)["w"], torch.tensor([0.6]))
+    with pytest.raises(CheckpointError, match=r"best-00000003\.pt: expected the weights"):
+        load_best(tmp_path, 3)
+
+
+def test_damaged_ones_are_set_aside(tmp_path, caplog):
+    """Newest first, until there is a whole one; they are kept, under another name."""
+    for step in (1, 2, 3):
+        _save(tmp_path, step, keep=3)
+    for step in (2, 3):
+        (tmp_path / f"step-0000000{step}.pt").write_bytes(b"half")
+    assert set_damaged_aside(tmp_path)
+    assert load_latest(tmp_path, CPU)[0].step == 1
+    assert (tmp_path / "step-00000003.damaged").read_bytes() == b"half"
+    assert "going on from the one before" in caplog.text
+    assert not set_damaged_aside(tmp_path / "none")
