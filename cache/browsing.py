@@ -7,6 +7,7 @@ entries is as quick as the first, and new entries shift none.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -23,8 +24,13 @@ from sqlalchemy import (
 
 from cache.models import completions, refusals, requests, run_uses, runs, teachers
 from cache.selection import teacher_ids
+from cache.word_index import WordIndex
+from cache.words import Search
 
 PAGE = 50
+_LOOK, _LOOKS = 500, 20
+"""Of a search in a run: how many matches are looked at together, and how often for one page."""
+
 _READ = 4_000
 """Characters of a request and of its answer that are read for a line: either may be megabytes."""
 
@@ -43,6 +49,15 @@ class Line:
     step: int | None = None  # In a run's list: where it was used; None: the run did not say.
     served: str | None = None  # In a run's list: hit, miss or collapsed.
     uses: int = 1  # In a run's list: how often, at that step.
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What a search by text is for."""
+
+    search: Search
+    teacher: str | None = None  # A name, or the start of a digest; None: any.
+    run: str | None = None  # That was served it; None: any, or none.
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,47 @@ def used_by(
     return _page(shown, [row.id for row in rows], limit)
 
 
+def found_by(
+    connection: Connection,
+    index: WordIndex,
+    sought: Sought,
+    before: int | None = None,
+    limit: int = PAGE,
+) -> Lines:
+    """The entries that a search by text finds, the latest first.
+
+    Of words that very many entries have, but few of the run, a page may have fewer lines than the
+    limit though another one follows.
+
+    Raises:
+        StoreError: no teacher matches, or the search takes too long.
+    """
+    look = limit + 1 if sought.run is None else _LOOK
+    lines: list[Line] = []
+    for numbers in islice(_matches(connection, index, sought, before, look), _LOOKS):
+        wanted = _of_run(connection, numbers, sought.run)[: limit + 1 - len(lines)]
+        lines += lines_of(connection, wanted)
+        if len(lines) > limit:
+            return Lines(lines[:limit], lines[limit - 1].number)
+        if len(numbers) < look:
+            return Lines(lines, None)
+        before = numbers[-1]
+    return Lines(lines, before)
+
+
+def keys_found_by(connection: Connection, index: WordIndex, sought: Sought) -> Sequence[bytes]:
+    """The keys of all that such a search finds.
+
+    Raises:
+        StoreError: as for `found_by`.
+    """
+    keys: list[bytes] = []
+    for numbers in _matches(connection, index, sought, None, _LOOK):
+        wanted = requests.c.id.in_(_of_run(connection, numbers, sought.run))
+        keys += connection.execute(select(requests.c.key).where(wanted)).scalars()
+    return keys
+
+
 def keys_used_by(connection: Connection, run: str) -> Sequence[bytes]:
     """The keys of all that a run was served."""
     of_run = run_uses.c.run_id.in_(select(runs.c.id).where(runs.c.name == run))
@@ -140,6 +196,30 @@ def _plain(said: Any) -> str:
         case [{}, *_]:
             return "\n".join(map(_plain, said))
     return json.dumps(said, ensure_ascii=False)
+
+
+def _matches(
+    connection: Connection, index: WordIndex, sought: Sought, before: int | None, look: int
+) -> Iterator[Sequence[int]]:
+    """The row numbers that the index finds, `look` at a time; the last ones may be fewer."""
+    teachers = None if sought.teacher is None else teacher_ids(connection, sought.teacher)
+    while numbers := index.find(sought.search, teachers, before, look):
+        yield numbers
+        before = numbers[-1]
+
+
+def _of_run(connection: Connection, numbers: Sequence[int], run: str | None) -> Sequence[int]:
+    """Those of the rows `numbers` that a run was served."""
+    if run is None:
+        return numbers
+    query = (
+        select(requests.c.id)
+        .join(run_uses, run_uses.c.key == requests.c.key)
+        .join(runs)
+        .where(requests.c.id.in_(numbers), runs.c.name == run)
+    )
+    used = set(connection.execute(query).scalars())
+    return [number for number in numbers if number in used]
 
 
 def _page(lines: Sequence[Line], numbers: Sequence[int], limit: int) -> Lines:

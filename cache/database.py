@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from cache.postgres.leases import Leases
+    from cache.word_index import WordIndex
 
 T = TypeVar("T")
 
@@ -67,6 +68,9 @@ class Database(Protocol):
 
     def leases(self, seconds: float) -> "Leases | None":
         """Who may ask upstream for what; None where one process writes the database."""
+
+    def word_index(self) -> "WordIndex":
+        """What a search by text asks; not made before it is used."""
 
     def close(self) -> None:
         """Let go of it. A second call does nothing."""

@@ -18,7 +18,7 @@ from cache.errors import StoreLocked
 from cache.filesystems import refuse_network, require_space
 from cache.opening import require_file, take_for_writing
 from cache.schema import require_current_schema
-from cache.sqlite_file import connect_reader, connect_writer, wal_bytes
+from cache.sqlite_file import connect_reader, connect_writer, discard_word_file, wal_bytes
 from cache.translation import translated
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -115,7 +115,8 @@ def _connected(driver: sqlite3.Connection, path: Path) -> Iterator[Connection]:
 
 
 def _erase(connection: Connection, path: Path) -> None:
-    """Rewrite the file without its free space, and empty its log."""
+    """Rewrite the file without its free space, and empty its log; the word index goes too."""
+    discard_word_file(path)
     connection.exec_driver_sql("VACUUM")
     busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     if busy:

@@ -2,9 +2,11 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -12,7 +14,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 # On SQLite only a column of type INTEGER is the row's own number.
 _ID = BigInteger().with_variant(Integer, "sqlite")
@@ -51,7 +55,7 @@ requests = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("key", _HASH, nullable=False, unique=True),
-    Column("teacher_id", _ID, ForeignKey("teachers.id"), nullable=False),
+    Column("teacher_id", _ID, ForeignKey("teachers.id"), nullable=False, index=True),
     Column("document", Text, nullable=False),  # Canonical JSON; its SHA-256 is `key`.
     Column("compressed_text", Text),
     # The text itself may be longer than a B-tree takes (PostgreSQL).
@@ -156,4 +160,20 @@ leases = Table(
     Column("key", _HASH, nullable=False, unique=True),
     Column("holder", Text, nullable=False),
     Column("expires_at", Float, nullable=False),  # By the database's clock.
+)
+
+# The words by which entries are found, added by whoever searches; see `cache.postgres.word_table`.
+# Empty on SQLite, where they are in a file of their own.
+search_words = Table(
+    "search_words",
+    metadata,
+    Column("id", _ID, ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("answered", Boolean, nullable=False),  # There was a completion when it was added.
+    Column("words", TSVECTOR().with_variant(Text, "sqlite"), nullable=False),
+)
+Index("ix_search_words_words", search_words.c.words, postgresql_using="gin")
+Index(
+    "ix_search_words_refused",
+    search_words.c.id,
+    postgresql_where=search_words.c.answered == false(),
 )

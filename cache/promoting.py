@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from sqlalchemy import delete, insert
+from sqlalchemy import Connection, delete, insert, select, update
 
 from cache.command_log import log_command
 from cache.entries import StoredEntry
 from cache.errors import StoreError
 from cache.maintenance import writing
-from cache.models import alternates, completions
+from cache.models import alternates, completions, requests, search_words
 from cache.record_rows import completion_row
 from cache.records import Record, records_of
 from cache.selection import find_key
+from cache.sqlite_file import discard_word_file
 
 
 def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
@@ -40,6 +41,7 @@ def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
             )
         connection.execute(insert(completions), completion_row(chosen))
         connection.execute(insert(alternates), completion_row(former))
+        _index_anew(connection, place, found)
         promoted = records_of(connection, [found])[found]
         log_command(
             place,
@@ -51,6 +53,15 @@ def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
             },
         )
     return promoted
+
+
+def _index_anew(connection: Connection, place: Path | str, key: bytes) -> None:
+    """Let the entry be found by the words of its new answer."""
+    if isinstance(place, Path):
+        discard_word_file(place.expanduser().absolute())
+    number = select(requests.c.id).where(requests.c.key == key).scalar_subquery()
+    changed = update(search_words).where(search_words.c.id == number)
+    connection.execute(changed.values(answered=False))
 
 
 def _pick(record: Record, digest: str) -> StoredEntry:

@@ -17,6 +17,8 @@ from cache.translation import translated
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from cache.word_index import WordIndex
+
 T = TypeVar("T")
 
 # Below this much room no new answers are bought, so that those under way still find a place.
@@ -93,6 +95,14 @@ class SqliteDatabase:
 
     def leases(self, seconds: float) -> None:
         """None: the writer's lock says who may ask."""
+
+    def word_index(self) -> "WordIndex":
+        """A file of its own beside this one."""
+        from cache.word_file import WordFile
+
+        index = WordFile(self.place)
+        self._resources.callback(index.close)
+        return index
 
     def close(self) -> None:
         """Close both connections, then give the lock back."""

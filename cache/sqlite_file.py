@@ -66,6 +66,18 @@ def wal_bytes(path: Path) -> int:
     return wal.stat().st_size if wal.exists() else 0
 
 
+def word_file_of(store: Path) -> Path:
+    """Where the word index of the store's file is; see `cache.word_file`."""
+    return store.with_name(f"{store.name}.words")
+
+
+def discard_word_file(store: Path) -> None:
+    """Remove that index: what was forgotten must not be found in it, nor what an answer was."""
+    index = word_file_of(store)
+    for ending in ("", "-wal", "-shm"):
+        index.with_name(index.name + ending).unlink(missing_ok=True)
+
+
 def check_is_database(path: Path) -> None:
     """Refuse what is no SQLite file, before anything is written beside it.
 

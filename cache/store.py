@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from cache.postgres.leases import Leases
+    from cache.word_index import WordIndex
 
 T = TypeVar("T")
 
@@ -190,6 +191,10 @@ class CompletionStore:
             None where one process writes the store, so that nobody else can ask.
         """
         return self._database.leases(seconds)
+
+    def word_index(self) -> "WordIndex":
+        """What a search by text asks: see `cache.word_index`; closed with the store."""
+        return self._database.word_index()
 
     def close(self) -> None:
         """Finish what was submitted, then let go of the database. A second call does nothing."""

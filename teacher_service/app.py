@@ -21,6 +21,7 @@ from teacher_service.page import entries, log_in
 from teacher_service.page import routes as page_routes
 from teacher_service.page.kept import KeptCounts
 from teacher_service.page.rates import Rates
+from teacher_service.page.searcher import Searcher
 from teacher_service.page.sessions import Sessions
 from teacher_service.replies import error_reply
 from teacher_service.request_log import RequestLog
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     teacher = open_teacher(settings)
     rates, sessions = Rates(teacher.counters), Sessions(ring)
+    searcher = Searcher(teacher.store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         keeping = asyncio.create_task(rates.keep())
         yield
         keeping.cancel()
+        await searcher.close()
         await teacher.close(settings.stop_grace_s)
 
     app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
@@ -64,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.ring, app.state.sessions = ring, sessions
     app.state.rates, app.state.counts = rates, KeptCounts(teacher.store)
+    app.state.searcher = searcher
     # Beside the application's own: an included router is matched anew, layer by layer.
     for each in (routes, cache_routes, page_routes, entries, log_in):
         app.router.routes += each.router.routes

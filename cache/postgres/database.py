@@ -15,6 +15,8 @@ from cache.postgres.sessions import durable_session, reading_session, transactio
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from cache.word_index import WordIndex
+
 T = TypeVar("T")
 
 _SIZE = """
@@ -85,6 +87,12 @@ class PostgresDatabase:
         leases = Leases(self._url, seconds)
         self._resources.callback(leases.close)
         return leases
+
+    def word_index(self) -> "WordIndex":
+        """A table of the same database."""
+        from cache.postgres.word_table import WordTable
+
+        return WordTable(self._url)
 
     def close(self) -> None:
         """Close every connection."""

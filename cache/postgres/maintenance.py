@@ -17,7 +17,7 @@ from cache.postgres.translation import translated
 _LOCK = """
 LOCK TABLE teachers, requests, completions, alternates, refusals IN SHARE ROW EXCLUSIVE MODE
 """
-_REWRITE = "VACUUM (FULL) requests, completions, alternates, refusals"
+_REWRITE = "VACUUM (FULL) requests, completions, alternates, refusals, search_words"
 
 
 @contextmanager

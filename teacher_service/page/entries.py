@@ -3,9 +3,11 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -16,12 +18,15 @@ from teacher_service.errors import BadRequest
 from teacher_service.incoming import teacher_of
 from teacher_service.page.entry_view import entry_view
 from teacher_service.page.rendering import PRIVATE, PageRoute, page
+from teacher_service.page.searcher import Searcher
 from teacher_service.replies import NDJSON
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from cache.browsing import Sought
     from cache.selection import Selection
+    from cache.word_index import WordIndex
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -29,15 +34,41 @@ _USES = 200
 _KEY = re.compile("[0-9a-f]{64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are wanted; an empty text means any."""
+
+    text: str
+    teacher: str
+    run: str
+
+    @property
+    def sought(self) -> "Sought | None":
+        """As the store is searched; None where there is no word to look for."""
+        from cache.browsing import Sought
+        from cache.words import parse_search
+
+        search = parse_search(self.text)
+        return Sought(search, self.teacher or None, self.run or None) if search else None
+
+    @property
+    def query(self) -> str:
+        """As part of a link."""
+        return urlencode({"text": self.text, "teacher": self.teacher, "run": self.run})
+
+
 @router.get("/page/entries")
 async def entries(
-    request: Request, teacher: str = "", run: str = "", before: int | None = None
+    request: Request, text: str = "", teacher: str = "", run: str = "", before: int | None = None
 ) -> Response:
     """A page of entries, the latest first."""
     await teacher_of(request).write_notes()
+    asked = Filter(text.strip(), teacher.strip(), run.strip())
+    searcher: Searcher = request.app.state.searcher
+    extent = await searcher.catch_up() if asked.text else None
     store = teacher_of(request).store
-    found = await asyncio.to_thread(_list, store, teacher, run, before)
-    return page(request, "entries.html", **found, teacher_asked=teacher, run=run, before=before)
+    found = await asyncio.to_thread(_list, store, searcher.index, asked, before)
+    return page(request, "entries.html", **found, asked=asked, extent=extent, before=before)
 
 
 @router.get("/page/entries/{key}")
@@ -52,49 +83,62 @@ async def entry(request: Request, key: str, whole: bool = False) -> Response:
 async def export(
     request: Request,
     key: Annotated[Sequence[str], Query()] = (),
+    text: str = "",
     teacher: str = "",
     run: str = "",
 ) -> Response:
     """The entries that were chosen, as `taco cache export` writes them."""
     await teacher_of(request).write_notes()
-    chosen = partial(_chosen, keys=key, teacher=teacher, run=run)
+    searcher: Searcher = request.app.state.searcher
+    chosen = partial(_chosen, searcher.index, keys=key, asked=Filter(text.strip(), teacher, run))
     chunks = export_chunks(teacher_of(request).store, chosen)
     first = await asyncio.to_thread(next, chunks)
     headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="completions.ndjson"'}
     return StreamingResponse(chain([first], chunks), headers=headers, media_type=NDJSON)
 
 
-def _chosen(connection: "Connection", keys: Sequence[str], teacher: str, run: str) -> "Selection":
+def _chosen(
+    index: "WordIndex", connection: "Connection", keys: Sequence[str], asked: Filter
+) -> "Selection":
     """Certain entries; else all that fit the filter.
 
     Raises:
         BadRequest: a key is none.
+        NotStored: no teacher matches.
     """
-    from cache.browsing import keys_used_by
+    from cache.browsing import keys_found_by, keys_used_by
     from cache.selection import Selection, teacher_ids
 
-    if teacher:
-        with not_stored():
-            teacher_ids(connection, teacher)
     if not all(map(_KEY.fullmatch, keys)):
         raise BadRequest("a key is 64 hexadecimal digits")
-    chosen: Sequence[bytes] | None = [bytes.fromhex(each) for each in keys] or None
-    if run and not chosen:
-        chosen = keys_used_by(connection, run)
-    return Selection(teacher=teacher or None, keys=chosen)
+    if asked.teacher:
+        with not_stored():
+            teacher_ids(connection, asked.teacher)
+    chosen: Sequence[bytes] | None = [bytes.fromhex(key) for key in keys] or None
+    if not chosen and (sought := asked.sought):
+        chosen = keys_found_by(connection, index, sought)
+    elif not chosen and asked.run:
+        chosen = keys_used_by(connection, asked.run)
+    return Selection(teacher=asked.teacher or None, keys=chosen)
 
 
-def _list(store: CompletionStore, teacher: str, run: str, before: int | None) -> dict[str, Any]:
-    from cache.browsing import latest, used_by
+def _list(
+    store: CompletionStore, index: "WordIndex", asked: Filter, before: int | None
+) -> dict[str, Any]:
+    from cache.browsing import Lines, found_by, latest, used_by
     from cache.reports import read_teachers
 
     with store.snapshot() as connection:
         names = sorted({one.name for one in read_teachers(connection)})
-        if run:
-            lines = used_by(connection, run, before)
-        else:
-            with not_stored():
-                lines = latest(connection, teacher or None, before)
+        with not_stored():
+            if sought := asked.sought:
+                lines = found_by(connection, index, sought, before)
+            elif asked.text:
+                lines = Lines((), None)
+            elif asked.run:
+                lines = used_by(connection, asked.run, before)
+            else:
+                lines = latest(connection, asked.teacher or None, before)
         return {"lines": lines, "teachers": names}
 
 

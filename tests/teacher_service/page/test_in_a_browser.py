@@ -79,6 +79,17 @@ def test_an_entry_leads_to_its_run_and_back(browser, known):
         assert page.inner_text("h1").startswith("Entry")
 
 
+def test_a_search_finds_by_words(browser, known):
+    """Of the request; what was looked for stays in the form."""
+    with visiting(browser, known, "/page/entries") as watched:
+        page = watched.page
+        page.get_by_label("Text").fill("leads project 17")
+        page.get_by_role("button", name="Search").click()
+        assert page.locator("tbody tr").count() == 1
+        assert "Anna leads project 17." in page.inner_text("tbody")
+        assert page.get_by_label("Text").input_value() == "leads project 17"
+
+
 def test_earlier_entries_are_a_link_away(browser, known):
     """Fifty on a page."""
     with visiting(browser, known, "/page/entries?run=demo-1a2b") as watched:

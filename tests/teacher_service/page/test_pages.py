@@ -230,6 +230,33 @@ def test_entries_of_one_teacher(run_service, upstream, monkeypatch):
     assert "no teacher matches" in reply.text
 
 
+def test_entries_are_found_by_their_words(service, get):
+    """Of request and answer; links keep what was asked for."""
+    items = [{"text": f"Anna leads Orion{number}.", "question": "Who?"} for number in range(60)]
+    service.batch([*items, {"text": "Bo leads Vega.", "question": "Who?"}], headers=RUN)
+    assert get("/page/entries", text="vega leads").count("Bo leads Vega.") == 1
+    text = unescape(get("/page/entries", text="anna LEADS", teacher="builtin", run="demo-1a2b"))
+    assert text.count("Anna leads Orion") == 50
+    link = re.search(r'rel="next" href="([^"]+)"', text)[1]
+    assert get(link).count("Anna leads Orion") == 10
+    assert "Nothing fits" in get("/page/entries", text="anna vega")
+    assert "Nothing fits" in get("/page/entries", text="?!")
+    exported = get("/page/export", text="vega").splitlines()
+    assert len(exported) == 3
+    assert "Bo leads Vega." in exported[1]
+
+
+def test_a_store_in_postgresql_has_the_same_page(start, postgres_url):
+    """Every page of it, and a search."""
+    service = start(store=postgres_url)
+    key = _key(service.chat("Who leads Orion?\0", headers=RUN))
+    for path in (*PAGES, f"/page/entries/{key}", "/page/export"):
+        assert service.http.get(path).status_code == 200
+    assert key in service.http.get("/page/entries?text=orion").text
+    assert key not in service.http.get("/page/entries?text=vega").text
+    assert key in service.http.get("/page/export?text=orion").text
+
+
 @pytest.mark.parametrize(
     ("request_body", "said"),
     [
