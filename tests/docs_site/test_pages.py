@@ -102,6 +102,18 @@ def test_the_references_keys_are_all_told():
     assert missing == []
 
 
+def test_the_tests_that_show_the_references_defects_are_there():
+    """A line for each of them; each test that it names is in its file."""
+    page = (DOCS / "reference-implementation.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (\d+) \| .* \| (.*) \|$", page, flags=re.MULTILINE)
+    assert [int(number) for number, _ in lines] == list(range(1, 44))
+    for number, tests in lines:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
+        assert named, number
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+
+
 def test_pictures_are_well_formed_and_tell_what_they_show():
     """With a title and a description, for those who do not see them; nothing from elsewhere."""
     pictures = sorted((DOCS / "images").glob("*.svg"))
