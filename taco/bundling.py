@@ -66,6 +66,11 @@ def bundle_run(
     """
     lock_path = run_folder / "run.lock"
     summary = check_lock(lock_path)
+    if summary.header.get("reused"):
+        raise BundleError(
+            f"{run_folder}: it learnt from the rollouts of other runs (reuse.runs), which a bundle "
+            "does not hold; hand on those runs' folders with its own, and replay it beside them"
+        )
     _require_answers(place, lock_path)
     inputs = dict(_inputs(summary, lock_path))
     name = run_folder.resolve().name

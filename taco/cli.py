@@ -1,5 +1,6 @@
 """The `taco` command. Parsing comes first; a command imports what is heavy when it runs."""
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -70,6 +71,10 @@ def train(
         bool,
         typer.Option("--locked-masks", help="With --replay: train on the recorded masks"),
     ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn from this finished run's rollouts, too; may be given again"),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what the run may ask and cost, and ask nothing"),
@@ -99,6 +104,10 @@ def train(
         raise UserError("expected one of: a config, --resume RUN, --replay LOCK")
     if locked_masks and not replay:
         raise UserError("--locked-masks: expected --replay LOCK with it, whose masks are meant")
+    if reuse:
+        if not config or replay:
+            raise UserError("--reuse: expected a config with it; a run that goes on keeps its own")
+        overrides = [*overrides, f"reuse.runs={json.dumps([str(run) for run in reuse])}"]
     place = store and place_of(store)
     if dry_run:
         _dry_run(config, overrides, teacher, input_per_million, output_per_million)

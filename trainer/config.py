@@ -269,6 +269,22 @@ class Budget(_Section):
     """Needs the service's `prices`; the step in which it is used up is finished and paid."""
 
 
+class Reuse(_Section):
+    """Learning from the rollouts of finished runs, so that less is asked."""
+
+    runs: tuple[Text, ...] = ()
+    """Their folders (`--reuse RUN`); in what decides texts and answers they agree with this run."""
+    max_kl: Annotated[Float, Field(gt=0.0)] = 0.05
+    """In nats per word, how far from what drew them the policy may be to learn from rollouts."""
+    min_effective_share: Share = 0.9
+    """The least effective sample size of a group (by geometric means of ratios) to learn from."""
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _list_of_runs(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
 class Evaluation(_Section):
     """Validation during training."""
 
@@ -321,8 +337,18 @@ class Config(_Section):
     reward: Reward = Reward()
     teacher: Teacher = Teacher()
     budget: Budget = Budget()
+    reuse: Reuse = Reuse()
     evaluation: Evaluation = Evaluation()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _reuse_by_word(self) -> "Config":
+        if self.reuse.runs and self.policy.sampler == "exact_count":
+            raise ValueError(
+                "reuse.runs: needs words that are drawn independently, for each to have a ratio of "
+                "its own, and policy.sampler: exact_count draws them together; set rate_held"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> "Config":

@@ -88,6 +88,16 @@ class TeacherReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a rollout was recorded that this run did not draw itself."""
+
+    run: int
+    """Its place among the config's `reuse.runs`, from 0."""
+    step: int
+    """Of that run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One compression of one example, with its completions and outcome."""
 
@@ -107,3 +117,8 @@ class Rollout:
     """One per question, in the example's order; empty when the teacher was not asked."""
     scores: tuple[float, ...] = ()
     """The metric of each question's answer; empty unless the outcome is SCORED."""
+    log_odds: tuple[bytes, ...] = ()
+    """One entry per chunk: each word's log-odds of being kept when the mask was drawn, float32;
+    empty where words are not drawn independently of each other."""
+    source: Source | None = None
+    """None: it was drawn in this step."""

@@ -58,6 +58,7 @@ def test_all_that_a_run_folder_holds(run):
     assert found == {
         "run.json",
         "run.lock",
+        "behaviour.jsonl",
         "result.json",
         "logs/reinforce_logs_updated.csv",
         "logs/rewards_logs_updated.csv",

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.learning.recorded import KeepMask, RecordedGroup, put_recorded
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target, filter_contexts
 from trainer.policy.exact_count import exact_count_policy
 from trainer.policy.inference import deployment_masks
 from trainer.policy.sampling import (
+    IndependentWords,
     MaskPolicy,
     bernoulli_policy,
     rate_held_policy,
@@ -31,8 +33,6 @@ from trainer.types import Example
 
 Noise = Callable[[str, int, int], np.ndarray]
 """(example id, sample index, count) -> uniform numbers, float32 (count,)."""
-KeepMask = tuple[np.ndarray, ...]
-"""One bool (W,) per chunk."""
 
 _NO_WORDS = Chunk(
     piece_ids=np.array([0]),
@@ -64,10 +64,17 @@ class SampledBatch:
     """B * S of them, in the order of example and sample."""
     keep_mask_SCW: Tensor
     """The actions, forced words included; bool."""
+    behaviour_SCW: Tensor
+    """Log-probability of each action under the policy that drew it; without a gradient."""
     example_C: Tensor
     """Which example each chunk belongs to, 0 to B - 1."""
     examples: int
     """B."""
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether another policy than the step's drew some of them."""
+        return any(text.source for text in self.texts)
 
     @property
     def samples(self) -> int:
@@ -85,6 +92,7 @@ class SampledBatch:
         return SampledBatch(
             texts=self.texts[start * self.samples : stop * self.samples],
             keep_mask_SCW=self.keep_mask_SCW[:, row_C],
+            behaviour_SCW=self.behaviour_SCW[:, row_C],
             example_C=self.example_C[row_C] - start,
             examples=stop - start,
         )
@@ -97,6 +105,7 @@ def joined(parts: Sequence[SampledBatch]) -> SampledBatch:
     return SampledBatch(
         texts=[text for part in parts for text in part.texts],
         keep_mask_SCW=torch.cat([widened(part.keep_mask_SCW, width) for part in parts], dim=1),
+        behaviour_SCW=torch.cat([widened(part.behaviour_SCW, width) for part in parts], dim=1),
         example_C=torch.cat(
             [part.example_C + start for part, start in zip(parts, starts, strict=False)]
         ),
@@ -187,11 +196,15 @@ def sample_batch(
     segmenter: Segmenter,
     noise: Noise,
     samples: int,
+    recalled: Sequence[RecordedGroup | None],
 ) -> SampledBatch:
-    """S masks per example from the same logits, and the texts that they leave."""
+    """S masks per example from the same logits, and the texts that they leave.
+
+    Where an example has a recorded group, its masks are those.
+    """
     noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.free_CW.shape[1]))
     keep_mask_SCW = policy.draw(noise_SCW.to(policy.free_CW.device))
-    return _sampled_batch(batch, segmenter, keep_mask_SCW)
+    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW, recalled)
 
 
 def locked_batch(
@@ -199,6 +212,7 @@ def locked_batch(
     batch: Sequence[PreparedExample],
     segmenter: Segmenter,
     masks: Sequence[Sequence[KeepMask]],
+    recalled: Sequence[RecordedGroup | None],
 ) -> SampledBatch:
     """Like `sample_batch`, with given masks: S for each of the B examples."""
     width, device = policy.free_CW.shape[1], policy.free_CW.device
@@ -208,24 +222,50 @@ def locked_batch(
             for masks_of_sample in zip(*masks, strict=True)
         ]
     )
-    return _sampled_batch(batch, segmenter, keep_mask_SCW)
+    return _sampled_batch(policy, batch, segmenter, keep_mask_SCW, recalled)
 
 
 def _sampled_batch(
-    batch: Sequence[PreparedExample], segmenter: Segmenter, keep_mask_SCW: Tensor
+    policy: MaskPolicy,
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    keep_mask_SCW: Tensor,
+    recalled: Sequence[RecordedGroup | None],
 ) -> SampledBatch:
+    drew = policy.detach()
+    if any(recalled):
+        assert isinstance(drew, IndependentWords)  # The config refuses any other sampler.
+        drew, keep_mask_SCW = put_recorded(drew, keep_mask_SCW, chunk_counts(batch), recalled)
+    texts = _sampled_texts(batch, segmenter, keep_mask_SCW.cpu().numpy(), _log_odds(drew))
     return SampledBatch(
-        texts=list(_sampled_texts(batch, segmenter, keep_mask_SCW.cpu().numpy())),
+        texts=list(_with_replies(texts, recalled, len(keep_mask_SCW))),
         keep_mask_SCW=keep_mask_SCW,
-        example_C=torch.tensor(_owners(batch), device=keep_mask_SCW.device),
+        behaviour_SCW=drew.word_log_probs(keep_mask_SCW),
+        example_C=torch.tensor(chunk_owners(batch), device=keep_mask_SCW.device),
         examples=len(batch),
     )
 
 
-def describe_draws(policy: MaskPolicy, sampled: SampledBatch) -> Iterator[dict[str, object]]:
+def _log_odds(drew: MaskPolicy) -> np.ndarray | None:
+    """Log-odds of each word, float32 (C, W); None where words are not drawn independently."""
+    return drew.logits_CW.float().cpu().numpy() if isinstance(drew, IndependentWords) else None
+
+
+def _with_replies(
+    texts: Iterator[CompressedText], recalled: Sequence[RecordedGroup | None], samples: int
+) -> Iterator[CompressedText]:
+    """Say of recorded rollouts where they come from, and what the teacher said of them."""
+    for group in recalled:
+        for sample in range(samples):
+            text = next(texts)
+            if group:
+                text = replace(text, source=group.source, replies=group.replies[sample])
+            yield text
+
+
+def describe_draws(sampled: SampledBatch) -> Iterator[dict[str, object]]:
     """What `PromptCompressorReinforce.get_rl_info` tells of each rollout, as `sampled.texts`."""
-    log_prob_SC = policy.detach().word_log_probs(sampled.keep_mask_SCW).sum(-1)
-    log_probs = sampled.per_example(log_prob_SC).T.flatten().tolist()
+    log_probs = sampled.per_example(sampled.behaviour_SCW.sum(-1)).T.flatten().tolist()
     for text, log_prob in zip(sampled.texts, log_probs, strict=True):
         yield {
             "example_id": text.example.id,
@@ -272,7 +312,12 @@ def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Ten
     return torch.from_numpy(padded_CW).to(device)
 
 
-def _owners(batch: Sequence[PreparedExample]) -> list[int]:
+def chunk_counts(batch: Sequence[PreparedExample]) -> list[int]:
+    """How many chunks each example has."""
+    return [len(prepared.prompt.chunks) for prepared in batch]
+
+
+def chunk_owners(batch: Sequence[PreparedExample]) -> list[int]:
     """For each chunk, the index of its example."""
     return [index for index, prepared in enumerate(batch) for _ in prepared.prompt.chunks]
 
@@ -294,11 +339,15 @@ def _stack_noise(
 
 
 def _sampled_texts(
-    batch: Sequence[PreparedExample], segmenter: Segmenter, keep_mask_SCW: np.ndarray
+    batch: Sequence[PreparedExample],
+    segmenter: Segmenter,
+    keep_mask_SCW: np.ndarray,
+    log_odds_CW: np.ndarray | None,
 ) -> Iterator[CompressedText]:
     row = 0
     for prepared in batch:
         chunks = prepared.prompt.chunks
+        log_odds = _log_odds_of(chunks, log_odds_CW, row)
         for sample, mask_CW in enumerate(keep_mask_SCW[:, row : row + len(chunks)]):
             mask = tuple(
                 mask_W[: len(chunk.words)] for mask_W, chunk in zip(mask_CW, chunks, strict=True)
@@ -306,8 +355,20 @@ def _sampled_texts(
             kept = mask
             if segmenter.options.drop_consecutive:
                 kept = tuple(map(drop_repeated_forced, chunks, mask))
-            yield _compressed_text(prepared, sample, mask, kept, segmenter)
+            text = _compressed_text(prepared, sample, mask, kept, segmenter)
+            yield replace(text, log_odds=log_odds)
         row += len(chunks)
+
+
+def _log_odds_of(
+    chunks: Sequence[Chunk], log_odds_CW: np.ndarray | None, row: int
+) -> tuple[bytes, ...]:
+    """Those of one example's words, whose first chunk is in this row."""
+    if log_odds_CW is None:
+        return ()
+    return tuple(
+        log_odds_CW[row + index, : len(chunk.words)].tobytes() for index, chunk in enumerate(chunks)
+    )
 
 
 def _compressed_text(

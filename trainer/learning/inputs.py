@@ -71,6 +71,7 @@ def check_same_inputs(
         ("data_digests", "the data is not the recorded one"),
         ("base_digest", "the model to start from is not the recorded one"),
         ("length_tokenizer", "lengths are counted with another tokenizer"),
+        ("reused", "the runs of reuse.runs are not the recorded ones"),
     ):
-        if inputs[name] != recorded.get(name):
-            raise error(f"{source}: {what}: expected {recorded.get(name)}, got {inputs[name]}")
+        if inputs.get(name) != recorded.get(name):
+            raise error(f"{source}: {what}: expected {recorded.get(name)}, got {inputs.get(name)}")

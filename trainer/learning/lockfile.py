@@ -9,7 +9,7 @@ A run that was stopped has no trailer: resuming cuts the file back to its checkp
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from trainer.errors import ReplayError
 from trainer.learning.logs import AppendedFile
 from trainer.learning.merkle import MerkleTree
-from trainer.types import Outcome, Rollout, TeacherReply
+from trainer.types import Outcome, Rollout, Source, TeacherReply
 
 LOCK_FORMAT = 1
 
@@ -33,6 +33,7 @@ def encode_leaf(phase: str, step: int, rollout: Rollout) -> bytes:
         "length": rollout.length_case,
         "outcome": rollout.outcome,
         "replies": [_encode_reply(reply) for reply in rollout.replies],
+        **({"reused": astuple(rollout.source)} if rollout.source else {}),
     }
     return json.dumps(leaf, separators=(",", ":")).encode()
 
@@ -84,6 +85,8 @@ class RecordedRollout:
     length_case: str | None
     replies: tuple[TeacherReply, ...]
     """Outcome, fingerprint and content digest of each question's reply; no texts."""
+    source: Source | None
+    """Where it was learnt from, if the run did not draw it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,13 @@ class Lock:
         recorded = self.rollout(*place)
         if encode_leaf(phase, step, rollout) == recorded.line:
             return
-        if rollout.keep_mask != recorded.mask:
+        if rollout.source != recorded.source:
+            what = (
+                f"it was {_describe_source(recorded.source)}, and is now "
+                f"{_describe_source(rollout.source)}: the policy's probabilities are not the "
+                "recorded ones. Train on the recorded masks (--locked-masks)"
+            )
+        elif rollout.keep_mask != recorded.mask:
             what = (
                 "the keep mask differs: the policy's probabilities are not the recorded ones. "
                 "Replay with the same config on the same machine, with the same thread count and "
@@ -173,6 +182,12 @@ class Lock:
 def describe(phase: str, step: int, example_id: str, sample: int) -> str:
     """A rollout's place, in words."""
     return f"{phase} step {step}, example {example_id!r}, sample {sample}"
+
+
+def _describe_source(source: Source | None) -> str:
+    if source is None:
+        return "drawn in this step"
+    return f"taken from run {source.run} of reuse.runs, step {source.step}"
 
 
 def _differing_reply(recorded: Sequence[TeacherReply], got: Sequence[TeacherReply]) -> str:
@@ -241,4 +256,5 @@ def _parse_leaf(line: bytes) -> tuple[tuple[str, int, str, int], RecordedRollout
         for outcome, fingerprint, digest in leaf["replies"]
     )
     mask = tuple(base64.b64decode(bits) for bits in leaf["mask"])
-    return place, RecordedRollout(line, mask, leaf["length"], replies)
+    source = Source(*leaf["reused"]) if "reused" in leaf else None
+    return place, RecordedRollout(line, mask, leaf["length"], replies, source)

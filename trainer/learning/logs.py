@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ class RunLogs:
             log.close()
 
 
-def log_files(run_folder: Path, log_dir: str, lock: Path) -> list[Path]:
+def log_files(run_folder: Path, log_dir: str, *beside: Path) -> list[Path]:
     """Every file that a resume cuts back to its checkpoint."""
     folder = run_folder / log_dir
     names = ("reinforce_logs_updated.csv", "rewards_logs_updated.csv", "metrics.jsonl")
-    return [*(folder / name for name in (*names, "validation.jsonl", "rollouts.jsonl")), lock]
+    return [*(folder / name for name in (*names, "validation.jsonl", "rollouts.jsonl")), *beside]
 
 
 def _describe_rollout(phase: str, step: int, rollout: Rollout) -> Mapping[str, Any]:
@@ -134,4 +135,5 @@ def _describe_rollout(phase: str, step: int, rollout: Rollout) -> Mapping[str, A
         "completions": [reply.text for reply in rollout.replies],
         "fingerprints": [reply.fingerprint for reply in rollout.replies],
         "served": [reply.served for reply in rollout.replies],
+        "reused": astuple(rollout.source) if rollout.source else None,
     }

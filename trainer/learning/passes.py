@@ -1,8 +1,8 @@
 """What a step makes of its rollouts: one or more passes over them, each an optimiser step.
 
-The first pass is REINFORCE. In the further ones the policy is no longer the one that drew the
-masks: words count by their clipped ratios, and the passes end early where the policy has moved too
-far. Nothing is asked of the teacher here.
+The first pass is REINFORCE. Where the policy is not the one that drew the masks, in further passes
+and for rollouts of other runs, words count by their clipped ratios; the passes end early where the
+policy has moved too far. Nothing is asked of the teacher here.
 
 A pass adds up the gradients of all micro-batches and processes, divided by the number of valid
 rollouts over all of them, and only then clips.
@@ -42,20 +42,13 @@ class Lesson:
 
     prepared: Sequence[PreparedExample]
     sampled: SampledBatch
-    behaviour_SCW: Tensor
-    """Log-probability of every word's action when it was drawn."""
     credit: Credit
 
     def part(self, start: int, stop: int) -> "Lesson":
         """What is learnt from the examples from `start` up to `stop`."""
         row_C = (self.sampled.example_C >= start) & (self.sampled.example_C < stop)
         credit = Credit(self.credit.advantage_SCW[:, row_C], self.credit.counts_BS[start:stop])
-        return Lesson(
-            self.prepared[start:stop],
-            self.sampled.part(start, stop),
-            self.behaviour_SCW[:, row_C],
-            credit,
-        )
+        return Lesson(self.prepared[start:stop], self.sampled.part(start, stop), credit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +114,7 @@ def passes(
     """
     config, examples = run.config.policy, len(prepared)
     parts, drew = run.memory.parts(examples), [policy.detach() for policy in policies]
-    lesson = Lesson(prepared, sampled, _behaviour(sampled, parts, drew), credit)
+    lesson = Lesson(prepared, sampled, credit)
     valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
 
     def give_up() -> None:
@@ -150,17 +143,6 @@ def passes(
         yield update
 
 
-def _behaviour(
-    sampled: SampledBatch, parts: Sequence[tuple[int, int]], drew: Sequence[MaskPolicy]
-) -> Tensor:
-    width = sampled.keep_mask_SCW.shape[-1]
-    log_probs = [
-        _log_probs(policy, sampled.part(start, stop))
-        for (start, stop), policy in zip(parts, drew, strict=True)
-    ]
-    return torch.cat([widened(log_prob_SCW, width) for log_prob_SCW in log_probs], dim=1)
-
-
 def _log_probs(policy: MaskPolicy, sampled: SampledBatch) -> Tensor:
     """Of every word's action: (S, C, W), W being the policy's."""
     return policy.word_log_probs(widened(sampled.keep_mask_SCW, policy.free_CW.shape[-1]))
@@ -183,7 +165,7 @@ def _add_up(
         lesson: this process's.
         policies: one for each micro-batch, with its graph; empty: they are computed here.
         valid: number of rollouts that count, over all processes.
-        first: whether the policy is still the one that drew.
+        first: whether the policy is still the one that drew whatever was not recalled.
     """
     sums = Sums()
     for index, (start, stop) in enumerate(run.memory.parts(len(lesson.prepared))):
@@ -206,9 +188,9 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     log_prob_SCW = _log_probs(policy, sampled)
     objective_SCW = (
         reinforce.score_function(log_prob_SCW, advantage_SCW)
-        if first
+        if first and not sampled.is_reused
         else reinforce.clipped_ratio(
-            log_prob_SCW, widened(part.behaviour_SCW, width), advantage_SCW, config.clip_ratio
+            log_prob_SCW, widened(sampled.behaviour_SCW, width), advantage_SCW, config.clip_ratio
         )
     )
     start = _start_policy(run, part.prepared)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import ReplayError
-from trainer.learning.act import KeepMask, PreparedExample
+from trainer.learning.act import PreparedExample
 from trainer.learning.lockfile import Lock, describe
+from trainer.learning.recorded import KeepMask
 from trainer.rollouts.collect import CompressedText, Place
-from trainer.types import TeacherReply
+from trainer.types import Source, TeacherReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,12 @@ class Replay:
             [self._mask(phase, step, prepared, sample) for sample in range(samples)]
             for prepared in batch
         ]
+
+    def sources(
+        self, phase: str, step: int, batch: Sequence[PreparedExample]
+    ) -> list[Source | None]:
+        """Where the recorded run had each example's rollouts from; None: it drew them."""
+        return [self.lock.rollout(phase, step, prepared.example.id, 0).source for prepared in batch]
 
     def _mask(self, phase: str, step: int, prepared: PreparedExample, sample: int) -> KeepMask:
         place = (phase, step, prepared.example.id, sample)

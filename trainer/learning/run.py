@@ -17,11 +17,13 @@ from trainer.learning.checkpoint import (
     save_best,
     save_checkpoint,
 )
+from trainer.learning.library import Library
 from trainer.learning.lockfile import LockWriter
 from trainer.learning.logs import RunLogs, log_files
 from trainer.learning.memory import Memory
+from trainer.learning.recording import BehaviourWriter
 from trainer.learning.replay import Replay
-from trainer.learning.run_folder import CHECKPOINTS, LOCK
+from trainer.learning.run_folder import BEHAVIOUR, CHECKPOINTS, LOCK
 from trainer.learning.standing import Standing
 from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
 from trainer.policy.compressor import PromptCompressorReinforce
@@ -63,6 +65,10 @@ class Run:
     """None in every process but the main one, which writes for all."""
     lock: LockWriter | None
     """Likewise; None also where the teacher is not our service."""
+    behaviour: BehaviourWriter | None
+    """Wherever there is a lock: what else other runs need to reuse the rollouts."""
+    library: Library | None
+    """Other runs' rollouts to learn from."""
     replay: Replay | None
     """The recorded run that this one follows."""
     memory: Memory
@@ -89,9 +95,11 @@ class Run:
         if self.logs is None or self.torn:
             return
         with self.times.phase("save"):
-            files = log_files(self.folder, self.config.logging.log_dir, self.folder / LOCK)
-            if self.lock:
-                self.lock.flush()
+            beside = (self.folder / LOCK, self.folder / BEHAVIOUR)
+            files = log_files(self.folder, self.config.logging.log_dir, *beside)
+            for file in (self.lock, self.behaviour):
+                if file:
+                    file.flush()
             save_checkpoint(
                 self.folder / CHECKPOINTS,
                 Progress(
@@ -128,7 +136,7 @@ class Run:
 
     def close(self) -> None:
         """Give the files back."""
-        for file in (self.logs, self.lock):
+        for file in (self.logs, self.lock, self.behaviour):
             if file:
                 file.close()
 
@@ -169,6 +177,8 @@ class Run:
         if self.lock:
             for rollout in rollouts:
                 self.lock.append(phase, step, rollout)
+        if self.behaviour and phase == "train":
+            self.behaviour.append(step, rollouts)
         if self.logs:
             self.logs.rollouts(phase, step, rollouts)
 

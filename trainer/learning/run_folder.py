@@ -22,6 +22,7 @@ from trainer.learning.writing import written
 RUNS = Path("runs")
 DESCRIPTION = "run.json"
 LOCK = "run.lock"
+BEHAVIOUR = "behaviour.jsonl"
 CHECKPOINTS = "checkpoints"
 
 _PACKAGES = ("taco-rewards", "torch", "transformers", "tokenizers", "accelerate", "llmlingua")

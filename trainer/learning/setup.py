@@ -20,12 +20,15 @@ from trainer.errors import CheckpointError, ReplayError
 from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
+from trainer.learning.library import describe_library, open_library
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs, log_files
 from trainer.learning.memory import Memory
+from trainer.learning.recording import BehaviourWriter
 from trainer.learning.replay import start_replay
 from trainer.learning.run import Run
 from trainer.learning.run_folder import (
+    BEHAVIOUR,
     CHECKPOINTS,
     LOCK,
     describe_run,
@@ -117,6 +120,8 @@ def prepare_run(
         teacher=teacher.digest(),
         environment=environment(accelerator.device, accelerator.num_processes),
     )
+    library = open_library(config, description)
+    description |= describe_library(library)
     replay = None
     if recorded:
         check_same_inputs(description, recorded.header, recorded.path, ReplayError)
@@ -156,6 +161,8 @@ def prepare_run(
         ),
         logs=None,
         lock=None,
+        behaviour=None,
+        library=library,
         replay=replay,
         memory=Memory(config.compute.micro_batch_size),
         total_steps=total_steps,
@@ -170,6 +177,7 @@ def prepare_run(
             write_description(folder, description)
         if teacher.is_ours and (not resume or (folder / LOCK).exists()):
             run.lock = LockWriter(folder / LOCK, read_description(folder))
+            run.behaviour = BehaviourWriter(folder / BEHAVIOUR)
     return run
 
 
@@ -252,7 +260,7 @@ def _warn_of_unasked_questions(examples: Sequence[Example]) -> None:
 
 def _require_no_logs(folder: Path, log_dir: str) -> None:
     """A folder outside of the run's own may be another run's, which a resume would cut back."""
-    if taken := [file for file in log_files(folder, log_dir, folder / LOCK) if file.exists()]:
+    if taken := [file for file in log_files(folder, log_dir) if file.exists()]:
         raise CheckpointError(
             f"{taken[0]}: expected a folder without logs, and these are another run's; choose "
             "another logging.log_dir, or one relative to the run's folder"

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from trainer.types import Outcome, Rollout, Served
+from trainer.types import Outcome, Rollout, Served, TeacherReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class StepTimes:
 
 def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Rewards, rates, shares by outcome, and what was asked and served."""
-    replies = [reply for rollout in rollouts for reply in rollout.replies]
+    replies = replies_asked(rollouts)
     return {
         "reward/mean": mean_reward(rollouts),
         "reward/scored": _mean(
@@ -76,12 +76,18 @@ def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
             f"outcome/{outcome}": _mean(rollout.outcome is outcome for rollout in rollouts)
             for outcome in Outcome
         },
+        "reuse/share": _mean(rollout.source is not None for rollout in rollouts),
         "teacher/calls": len(replies),
         **{
             f"teacher/{served}": sum(reply.served is served for reply in replies)
             for served in Served
         },
     }
+
+
+def replies_asked(rollouts: Sequence[Rollout]) -> list[TeacherReply]:
+    """What the teacher was asked in this step; of a recorded rollout, nothing."""
+    return [reply for rollout in rollouts if not rollout.source for reply in rollout.replies]
 
 
 def learning_metrics(

@@ -3,7 +3,7 @@
     for each batch of B examples:
         p       = keep probability of every word                 one forward pass, with gradient
         policy  = independent Bernoullis, p held at the target rate
-        masks   ~ policy                                         S per example
+        masks   ~ policy                             S per example; or an earlier run's, if near
         reward  = metric(teacher(masked text), teacher(original text))
         loss    = -(reward - mean of the group's others) * log policy(mask), summed
         one AdamW step on loss / number of valid rollouts
@@ -37,11 +37,13 @@ from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
 from trainer.learning.processes import collected, stopping_together
+from trainer.learning.recorded import RecordedGroup
 from trainer.learning.run import Run
 from trainer.learning.summary import (
     console_line,
     learning_metrics,
     outcome_metrics,
+    replies_asked,
 )
 from trainer.learning.validation import validate
 from trainer.policy.contexts import Target
@@ -174,7 +176,8 @@ def draw(
             with torch.set_grad_enabled(run.memory.keep_graphs):
                 policies.append(policy_of(run, part))
             with run.times.phase("sample"):
-                drawn.append(take_masks(run, batch, policies[-1], part))
+                recalled = recall(run, batch, policies[-1], part)
+                drawn.append(take_masks(run, batch, policies[-1], part, recalled))
 
     def give_up() -> None:
         policies.clear()
@@ -182,10 +185,10 @@ def draw(
 
     run.memory.fit(len(prepared), forward_and_draw, give_up)
     with run.times.phase("sample"):
+        sampled = joined(drawn)
         run.compressor.clear_rl_info()
-        for policy, sampled in zip(policies, drawn, strict=True):
-            run.compressor.record_rl_info(describe_draws(policy, sampled))
-        return policies, joined(drawn)
+        run.compressor.record_rl_info(describe_draws(sampled))
+        return policies, sampled
 
 
 def training_targets(run: Run, epoch: int, examples: Sequence[Example]) -> list[Target]:
@@ -196,16 +199,41 @@ def training_targets(run: Run, epoch: int, examples: Sequence[Example]) -> list[
     return [Target(rate_of(example.id, seed, epoch, rates)) for example in examples]
 
 
-def take_masks(
+def recall(
     run: Run, batch: Batch, policy: MaskPolicy, prepared: Sequence[PreparedExample]
+) -> list[RecordedGroup | None]:
+    """For each example the rollouts of `reuse.runs` that cover the policy, so that none is asked.
+
+    A replay with locked masks takes those that were taken.
+    """
+    if run.library is None:
+        return [None] * len(prepared)
+    if run.replay and run.replay.locked_masks:
+        sources = run.replay.sources("train", batch.step, prepared)
+        return [
+            run.library.group(each.example.id, source) if source else None
+            for each, source in zip(prepared, sources, strict=True)
+        ]
+    return run.library.covering(policy, prepared)
+
+
+def take_masks(
+    run: Run,
+    batch: Batch,
+    policy: MaskPolicy,
+    prepared: Sequence[PreparedExample],
+    recalled: Sequence[RecordedGroup | None],
 ) -> SampledBatch:
-    """Draw S masks per example; a replay with locked masks takes the recorded ones."""
+    """Draw S masks per example, but where some are recalled.
+
+    A replay with locked masks takes the recorded ones.
+    """
     samples = run.config.policy.samples
     if run.replay and run.replay.locked_masks:
         masks = run.replay.masks("train", batch.step, prepared, samples)
-        return locked_batch(policy, prepared, run.segmenter, masks)
+        return locked_batch(policy, prepared, run.segmenter, masks, recalled)
     noise = partial(uniform_noise, run.config.run.seed, batch.epoch)
-    return sample_batch(policy, prepared, run.segmenter, noise, samples)
+    return sample_batch(policy, prepared, run.segmenter, noise, samples, recalled)
 
 
 def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
@@ -217,7 +245,7 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         updates = list(passes(run, prepared, sampled, policies, credit))
         run.scheduler.step()
     run.finished_steps = batch.step
-    run.teacher_calls += sum(len(rollout.replies) for rollout in experience.rollouts)
+    run.teacher_calls += len(replies_asked(experience.rollouts))
     with run.times.phase("record"):
         run.record("train", batch.step, experience.rollouts)
         metrics = {

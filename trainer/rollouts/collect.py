@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.errors import TooManyFailures
 from trainer.rollouts.rewards import RewardConstants, length_case
-from trainer.types import Example, Outcome, Rollout, TeacherItem, TeacherReply
+from trainer.types import Example, Outcome, Rollout, Source, TeacherItem, TeacherReply
 
 Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
 Metric = Callable[[str, str], float]
@@ -31,6 +31,12 @@ class CompressedText:
     original_tokens: int
     compressed_tokens: int
     target_rate: float
+    log_odds: tuple[bytes, ...] = ()
+    """As in `Rollout`."""
+    source: Source | None = None
+    """As in `Rollout`."""
+    replies: tuple[TeacherReply, ...] | None = None
+    """What the teacher said of it when it was recorded; None: it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ def collect(
         place: tuple(replies)
         for place, replies in recorded.items()
         if any(reply.outcome is not Outcome.SCORED for reply in replies)
-    }
+    } | {_place(text): text.replies for text in texts if text.replies is not None}
     asked = [
         text
         for text, case in zip(texts, cases, strict=True)
@@ -159,6 +165,8 @@ def _judge(
         length_case=case,
         replies=replies,
         scores=scores,
+        log_odds=text.log_odds,
+        source=text.source,
     )
 
 

@@ -52,7 +52,11 @@ def act(compressor, examples, *, sampler="rate_held", options=None, target=TARGE
     pad = compressor.tokenizer.pad_token_id
     probs = word_keep_probs(compressor.model, chunks_of(prepared), pad, "cpu")
     policy = mask_policy(*probs, prepared, sampler)
-    return prepared, policy, sample_batch(policy, prepared, segmenter, NOISE, SAMPLES)
+    return (
+        prepared,
+        policy,
+        sample_batch(policy, prepared, segmenter, NOISE, SAMPLES, [None] * len(prepared)),
+    )
 
 
 def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
@@ -63,18 +67,18 @@ def test_given_masks_are_worth_what_drawn_ones_are(compressor, examples):
         for start in (0, SAMPLES)
     ]
     segmenter = compressor.segmenter(CompressionOptions(), 24)
-    again = locked_batch(policy, prepared, segmenter, masks)
+    again = locked_batch(policy, prepared, segmenter, masks, [None] * 2)
     assert [text.text for text in again.texts] == [text.text for text in sampled.texts]
     assert as_lists(again.texts) == as_lists(sampled.texts)
     assert torch.equal(again.keep_mask_SCW, sampled.keep_mask_SCW)
-    swapped = locked_batch(policy, prepared, segmenter, [row[::-1] for row in masks])
+    swapped = locked_batch(policy, prepared, segmenter, [row[::-1] for row in masks], [None] * 2)
     assert torch.equal(swapped.keep_mask_SCW, sampled.keep_mask_SCW.flip(0))
 
 
 def test_what_was_drawn_is_described(compressor, examples):
     """One entry a rollout, in order; the log-prob is that of its mask."""
     _, policy, sampled = act(compressor, examples[:2])
-    draws = list(describe_draws(policy, sampled))
+    draws = list(describe_draws(sampled))
     assert [draw["compressed_prompt"] for draw in draws] == [text.text for text in sampled.texts]
     assert [draw["keep_mask"] for draw in draws] == [text.keep_mask for text in sampled.texts]
     prob_W = torch.sigmoid(policy.logits_CW[0]).detach()

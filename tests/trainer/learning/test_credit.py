@@ -24,7 +24,7 @@ def sampled():
         for name, count in QUESTIONS.items()
         for sample in range(2)
     ]
-    return SampledBatch(texts, KEEP, torch.tensor([0, 0, 1]), examples=2)
+    return SampledBatch(texts, KEEP, torch.zeros(2, 3, 2), torch.tensor([0, 0, 1]), examples=2)
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_metrics_and_rollouts_are_json_lines(tmp_path, logs, make_rollout):
         "completions": ["Monday"],
         "fingerprints": ["f1"],
         "served": ["miss"],
+        "reused": None,
     }
     assert second["sample"] == 1
 

@@ -1,6 +1,7 @@
 """A step's figures, against tables made by hand."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from trainer.learning.summary import (
     learning_metrics,
     mean_reward,
     outcome_metrics,
+    replies_asked,
 )
-from trainer.types import Outcome, Served, TeacherReply
+from trainer.types import Outcome, Served, Source, TeacherReply
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_what_became_of_a_step(step):
             "outcome/out_of_range": 0.2,
             "outcome/refused": 0.0,
             "outcome/failed": 0.2,
+            "reuse/share": 0.0,
             "teacher/calls": 5,
             "teacher/hit": 2,
             "teacher/miss": 2,
@@ -154,3 +157,13 @@ def test_a_phase_that_ends_with_an_error_is_counted_too(clock):
         _ = 1 / 0
     clock.now += 2
     assert times.lap() == {"other": 2, "teacher": 1}
+
+
+def test_a_recorded_rollout_is_no_call(step):
+    """It counts as any other, but the teacher was not asked for it."""
+    reused = [replace(rollout, source=Source(0, 7)) for rollout in step[:2]]
+    asked = len(replies_asked(step[2:]))
+    metrics = outcome_metrics([*reused, *step[2:]])
+    assert metrics["reuse/share"] == 0.4
+    assert metrics["teacher/calls"] == asked < len(replies_asked(step))
+    assert metrics["reward/mean"] == outcome_metrics(step)["reward/mean"]
