@@ -10,6 +10,7 @@ import rfc8785
 from cache.errors import CanonicalError
 
 _MAX_INT = 2**53 - 1  # Beyond it a double skips integers (RFC 8785, section 3.2.2.3).
+_WITH_EXPONENT = 1e21  # From here on a whole number is written with one, and read as a double.
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
 )
@@ -24,13 +25,15 @@ def canonical_json(value: JSON) -> bytes:
     kept as it is, without Unicode normalisation.
 
     Raises:
-        CanonicalError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, an object
-            key that is no string, or a type that JSON does not have.
+        CanonicalError: NaN, an infinity, an integer beyond 2**53 - 1 (a double that would be
+            written as one, too: it could not be read again), a lone surrogate, an object key that
+            is no string, or a type that JSON does not have.
     """
     try:
         try:
             return _ENCODER.encode(_plain(value)).encode()
         except TypeError:  # Not plain.
+            _refuse_large(value)
             return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"no canonical JSON for this value: {error}") from error
@@ -54,6 +57,21 @@ def _plain(value: Any) -> Any:
     if kind is list or kind is tuple:
         return [_plain(item) for item in value]
     raise TypeError(kind)
+
+
+def _refuse_large(value: Any) -> None:
+    """Refuse doubles that look like integers too large for one.
+
+    Raises:
+        ValueError: with the number.
+    """
+    if type(value) is float and _MAX_INT < abs(value) < _WITH_EXPONENT:
+        raise ValueError(f"{value:.0f} is an integer beyond 2**53 - 1; send it as text")
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _refuse_large(item)
 
 
 def parse_json(data: str | bytes) -> JSON:

@@ -12,9 +12,11 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from docs_site.replies import REPLIES, Error
 from teacher_service import cache_routes, routes
 from teacher_service.errors import ServiceError
 from teacher_service.gate import wanted_scopes
+from teacher_service.replies import NDJSON
 from teacher_service.schemas import BatchRequest, ChatRequest, CompletionRequest, LookupRequest
 
 Json = dict[str, Any]
@@ -25,6 +27,8 @@ _BODIES: dict[str, type[BaseModel]] = {
     "/v1/teacher/completions": BatchRequest,
     "/v1/cache/lookup": LookupRequest,
 }
+_REPLY_SCHEMAS = [Error, *(schema for schema, _ in REPLIES.values() if schema)]
+_REFERENCE = "#/components/schemas/{model}"
 _OPEN = {"/livez", "/readyz"}
 _HEADERS = {
     "Cache-Control": "`no-cache`: ask anew; `no-store`: keep nothing; `max-age=S`: nothing older; "
@@ -44,10 +48,34 @@ def api_document() -> Json:
     )
     app.router.routes += [*routes.router.routes, *cache_routes.router.routes]
     document = app.openapi()
+    for schema in (*_BODIES.values(), *_REPLY_SCHEMAS):
+        _add_schema(document, schema)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _complete(document, path, method.upper(), operation)
+            _complete(path, method.upper(), operation)
     return document
+
+
+def _add_schema(document: Json, schema: type[BaseModel]) -> None:
+    described = schema.model_json_schema(ref_template=_REFERENCE)
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    components |= described.pop("$defs", {})
+    components[schema.__name__] = described
+
+
+def _responses(method: str, path: str) -> Json:
+    """What may come back; a service that is not ready says so by 503, in the same form."""
+    schema, others = REPLIES[method, path]
+    content = _json_content(schema) if schema else {}
+    success = {"description": "Success", "content": content | {kind: {} for kind in others}}
+    refused = {"description": "OpenAI's error object", "content": _json_content(Error)}
+    unready = {"503": success} if path == "/readyz" else {}
+    return {"200": success, **unready, "default": refused}
+
+
+def _json_content(schema: type[BaseModel]) -> Json:
+    reference = _REFERENCE.format(model=schema.__name__)
+    return {"application/json": {"schema": {"$ref": reference}}}
 
 
 def header_rows() -> Iterator[str]:
@@ -61,22 +89,15 @@ def error_rows() -> list[str]:
     return ["| status | type | when |\n|---|---|---|", *sorted(_error_rows())]
 
 
-def _complete(document: Json, path: str, method: str, operation: Json) -> None:
+def _complete(path: str, method: str, operation: Json) -> None:
     operation.pop("operationId", None)
-    operation["responses"] = {
-        "200": {"description": "Success"},
-        "default": {"description": 'OpenAI\'s error object: {"error": {...}}'},
-    }
+    operation["responses"] = _responses(method, path)
     if path not in _OPEN:
         operation["x-scopes"] = sorted({*wanted_scopes(method, path), "admin"}, reverse=True)
     if schema := _BODIES.get(path):
-        reference = "#/components/schemas/{model}"
-        described = schema.model_json_schema(ref_template=reference)
-        components = document.setdefault("components", {}).setdefault("schemas", {})
-        components |= described.pop("$defs", {})
-        components[schema.__name__] = described
-        content = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": True, "content": _json_content(schema)}
+    elif path == "/v1/cache/import":
+        operation["requestBody"] = {"required": True, "content": {NDJSON: {}}}
     if schema in (ChatRequest, CompletionRequest, BatchRequest):
         operation.setdefault("parameters", []).extend(
             {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
@@ -92,7 +113,8 @@ def routes_of(document: Json) -> Iterator[str]:
             yield " ".join(operation["description"].split()) + "\n"
             scopes = operation.get("x-scopes")
             yield f"Scope: {' or '.join(scopes)}.\n" if scopes else "Open to everybody.\n"
-            if body := operation.get("requestBody"):
+            body = operation.get("requestBody")
+            if body and "application/json" in body["content"]:
                 reference = body["content"]["application/json"]["schema"]["$ref"]
                 yield from _fields(document, reference.rpartition("/")[2])
 

@@ -13,8 +13,10 @@ _SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from([0.0, -0.0, 1e-4, 9.9e-5, 1e-6, 1e-7, 2.0**53, 2.0**53 - 1, 1e16, 1e21])
+    | st.floats(allow_nan=False, allow_infinity=False).filter(
+        lambda number: not 2**53 <= abs(number) < 1e21
+    )
+    | st.sampled_from([0.0, -0.0, 1e-4, 9.9e-5, 1e-6, 1e-7, 2.0**53 - 1, 1e21])
     | _TEXT
 )
 _VALUES = st.recursive(
@@ -30,7 +32,7 @@ def test_every_value_is_written_as_the_rfc_8785_package_writes_it(value):
     assert canonical_json(value) == rfc8785.dumps(value)
 
 
-@given(st.dictionaries(_TEXT, st.floats(-(2**53) + 1, 2**53 - 1) | _TEXT))
+@given(_VALUES)
 def test_what_was_written_reads_back_and_is_written_the_same_again(value):
     """A stored document can be read and written again without changing its hash."""
     written = canonical_json(value)
@@ -40,14 +42,11 @@ def test_what_was_written_reads_back_and_is_written_the_same_again(value):
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        # RFC 8785, appendix B.
+        # RFC 8785, appendix B, less what is written as an integer beyond 2**53.
         (5e-324, "5e-324"),
         (1.7976931348623157e308, "1.7976931348623157e+308"),
-        (9007199254740992.0, "9007199254740992"),
-        (295147905179352830000.0, "295147905179352830000"),
         (9.999999999999997e22, "9.999999999999997e+22"),
         (1e23, "1e+23"),
-        (999999999999999900000.0, "999999999999999900000"),
         (0.000001, "0.000001"),
         (9.999999999999997e-7, "9.999999999999997e-7"),
         (333333333.33333329, "333333333.3333333"),
@@ -75,6 +74,9 @@ def test_keys_are_sorted_by_utf_16_code_units():
         -math.inf,
         2**53,
         -(2**53),
+        2.0**53,
+        -1e16,
+        {"x": [999999999999999900000.0]},
         "\ud800",
         {"\udfff": 1},
         {1: "a"},
