@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from taco.own_service import own_service
+from taco.progress import live_progress
 from trainer.config import Config
 from trainer.config_file import load_config, restored
 from trainer.rollouts.connection import find_teacher
@@ -31,7 +32,8 @@ def train_run(
     with _interruptible(), teacher_for(config, teacher, store) as url:
         name = config.run.name or path.stem
         begin = launch.train_or_resume if go_on else launch.train_new
-        begin(config, name, teacher_url=url, report=_console.print)
+        with live_progress(_console) as watch:
+            begin(config, name, teacher_url=url, report=_console.print, watch=watch)
 
 
 def resume_run(
@@ -40,8 +42,13 @@ def resume_run(
     """Go on with a run that was stopped; overrides may raise its budget."""
     from trainer.learning import launch
 
-    with _interruptible(), teacher_for(launch.recorded_config(folder), teacher, store) as url:
-        launch.resume(folder, overrides, teacher_url=url, report=_console.print)
+    config = launch.recorded_config(folder)
+    with (
+        _interruptible(),
+        teacher_for(config, teacher, store) as url,
+        live_progress(_console) as watch,
+    ):
+        launch.resume(folder, overrides, teacher_url=url, report=_console.print, watch=watch)
 
 
 def replay_run(
@@ -68,7 +75,11 @@ def replay_run(
     recorded = restored(lock.header.get("config"), lock_path)
     config = load_config(config_path, overrides) if config_path else recorded
     run_folder = lock_path.resolve().parent
-    with _interruptible(), _replay_service(store, lock.header.get("teacher")) as url:
+    with (
+        _interruptible(),
+        _replay_service(store, lock.header.get("teacher")) as url,
+        live_progress(_console) as watch,
+    ):
         result = launch.train_new(
             config,
             f"{run_folder.name}-replay",
@@ -77,6 +88,7 @@ def replay_run(
             replay=lock,
             locked_masks=locked_masks,
             report=_console.print,
+            watch=watch,
         )
     if before := launch.recorded_weights(run_folder):
         same = "bit for bit" if result.weights_digest == before else "not to the bit"

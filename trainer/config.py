@@ -153,6 +153,14 @@ class Logging(_Section):
     """Between checkpoints."""
     keep_checkpoints: Positive = 2
     """How many of the newest stay; the best validated weights are kept beside them."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Who else gets every step's figures; each has to be installed. TensorBoard's lie in
+    log_dir."""
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _list_of_trackers(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
 
 
 class Device(_Section):

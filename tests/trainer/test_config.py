@@ -127,7 +127,8 @@ def test_an_unknown_key_that_is_near_nothing_lists_its_section(tmp_path):
     """There is no guess, so all that would be right is named."""
     [problem] = _problems(tmp_path, "logging", xyzzy=1)
     assert problem == (
-        "logging.xyzzy: no such key; expected one of: log_dir, log_interval, save_interval"
+        "logging.xyzzy: no such key; expected one of: log_dir, log_interval, save_interval, "
+        "trackers"
     )
 
 

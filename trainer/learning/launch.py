@@ -14,7 +14,7 @@ from trainer.config_file import overridden, restored
 from trainer.errors import ConfigError, TrainerError
 from trainer.learning.checkpoint import set_damaged_aside
 from trainer.learning.lockfile import Lock
-from trainer.learning.run import Run
+from trainer.learning.run import Run, Watch
 from trainer.learning.run_folder import (
     CHECKPOINTS,
     DESCRIPTION,
@@ -63,6 +63,7 @@ def train_new(
     replay: Lock | None = None,
     locked_masks: bool = False,
     report: Report = print,
+    watch: Watch | None = None,
 ) -> Result:
     """Train from the start, in a folder of its own below `runs`.
 
@@ -74,6 +75,7 @@ def train_new(
         replay: the recorded run to follow, from stored completions only.
         locked_masks: follow it on the recorded masks, where they could also be drawn again.
         report: told of the progress.
+        watch: told of every step's figures; None: a line an interval is reported instead.
     """
     with connect(config, teacher_url, stored_only=replay is not None) as teacher:
         accelerator = make_accelerator(config)
@@ -91,11 +93,17 @@ def train_new(
         if run.replay:
             report(run.replay.announcement)
         with closing(run):
+            run.watch = watch if accelerator.is_main_process else None
             return _finish(run, report)
 
 
 def resume(
-    folder: Path, overrides: Sequence[str] = (), *, teacher_url: str, report: Report = print
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    teacher_url: str,
+    report: Report = print,
+    watch: Watch | None = None,
 ) -> Result:
     """Go on with a run that was stopped, from its newest checkpoint and with its own config.
 
@@ -106,6 +114,7 @@ def resume(
         overrides: of its budget, such as `budget.calls=2000`; kept for a further resume.
         teacher_url: where the teacher is.
         report: told of the progress.
+        watch: see `train_new`.
 
     Raises:
         ConfigError: an override of anything else, which would make it another run.
@@ -121,11 +130,18 @@ def resume(
         accelerator = make_accelerator(config)
         report = report if accelerator.is_main_process else _silent
         with closing(prepare_run(config, folder, teacher, accelerator, resume=True)) as run:
+            run.watch = watch if accelerator.is_main_process else None
             return _finish(run, report)
 
 
 def train_or_resume(
-    config: Config, name: str, *, teacher_url: str, runs: Path = RUNS, report: Report = print
+    config: Config,
+    name: str,
+    *,
+    teacher_url: str,
+    runs: Path = RUNS,
+    report: Report = print,
+    watch: Watch | None = None,
 ) -> Result:
     """Go on with the newest run of this name and config, or train from the start.
 
@@ -134,12 +150,14 @@ def train_or_resume(
     """
     newest = _newest_run(config, name, runs)
     if newest is None:
-        return train_new(config, name, teacher_url=teacher_url, runs=runs, report=report)
+        return train_new(
+            config, name, teacher_url=teacher_url, runs=runs, report=report, watch=watch
+        )
     budget = config.budget.model_dump(mode="json")
     overrides = [f"budget.{key}={json.dumps(value)}" for key, value in budget.items()]
     if recorded_config(newest).budget == config.budget:
         overrides = []
-    return resume(newest, overrides, teacher_url=teacher_url, report=report)
+    return resume(newest, overrides, teacher_url=teacher_url, report=report, watch=watch)
 
 
 def _newest_run(config: Config, name: str, runs: Path) -> Path | None:

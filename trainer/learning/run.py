@@ -1,6 +1,6 @@
 """One training run: everything that the loop works with, and where it is written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from trainer.learning.recording import BehaviourWriter
 from trainer.learning.replay import Replay
 from trainer.learning.run_folder import BEHAVIOUR, CHECKPOINTS, LOCK
 from trainer.learning.standing import Standing
+from trainer.learning.stuck import StuckWatch
 from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
+from trainer.learning.tracking import finish_trackers
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.words import Segmenter
@@ -34,6 +36,9 @@ from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import Metric
 from trainer.rollouts.teacher_client import TeacherClient
 from trainer.types import Example, Rollout, TeacherItem, TeacherReply
+
+Watch = Callable[[int, int, Mapping[str, float]], None]
+"""(step, steps in all, the step's figures)."""
 
 
 @dataclass
@@ -83,6 +88,10 @@ class Run:
     """From one step's line in the metrics to the next one's: a step's wall time."""
     standing: Standing = field(default_factory=Standing)
     """The best validation so far."""
+    stuck: StuckWatch = field(default_factory=StuckWatch)
+    """Sees whether anything is learnt."""
+    watch: Watch | None = None
+    """Told of every step's figures; None: a line an interval is reported instead."""
     torn: bool = False
     """The weights are not those after the last finished step: this is no state to save."""
 
@@ -136,6 +145,7 @@ class Run:
 
     def close(self) -> None:
         """Give the files back."""
+        finish_trackers(self.accelerator)
         for file in (self.logs, self.lock, self.behaviour):
             if file:
                 file.close()
@@ -187,11 +197,12 @@ class Run:
         if self.logs:
             self.logs.loss("Train", epoch, step, metrics["loss/policy"], metrics["loss/lr"])
             self.logs.metrics({"phase": "train", "epoch": epoch, "step": step, **metrics})
+        self.accelerator.log(dict(metrics), step=step)
 
     def log_rewards(self, phase: str, epoch: int, step: int, rollouts: Sequence[Rollout]) -> None:
         """Write one row of rewards; phase is TrainR or ValR."""
+        reward, ratio = mean_reward(rollouts), compression_ratio(rollouts)
         if self.logs:
-            reward, ratio = mean_reward(rollouts), compression_ratio(rollouts)
             self.logs.rewards(phase, epoch, step, reward, ratio)
 
     def log_validation(
@@ -202,3 +213,4 @@ class Run:
         if self.logs:
             figures = {f"validation/{name}": score for name, score in scores.items()}
             self.logs.validation({"epoch": epoch, "step": step, **figures})
+            self.accelerator.log(figures, step=step)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -37,6 +37,7 @@ from trainer.learning.run_folder import (
     read_description,
     write_description,
 )
+from trainer.learning.tracking import require_trackers, start_trackers
 from trainer.learning.validation import check_selection
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.saving import deployable_path, require_place
@@ -62,8 +63,12 @@ def make_accelerator(config: Config) -> Accelerator:
         _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
     # A process may be waiting for one that waits for the teacher, and that is no fault.
     patience = timedelta(seconds=config.teacher.timeout_s) + HANGING_AFTER
+    require_trackers(config.logging.trackers)
     return Accelerator(
         cpu=not (wants_gpu and torch.cuda.is_available()),
+        log_with=list(config.logging.trackers) or None,
+        # The run's folder is not known yet; `start_trackers` names it.
+        project_config=ProjectConfiguration(logging_dir="."),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
     )
 
@@ -178,6 +183,14 @@ def prepare_run(
         if teacher.is_ours and (not resume or (folder / LOCK).exists()):
             run.lock = LockWriter(folder / LOCK, read_description(folder))
             run.behaviour = BehaviourWriter(folder / BEHAVIOUR)
+    start_trackers(
+        accelerator,
+        folder / config.logging.log_dir,
+        run_id=run_id,
+        name=folder.name,
+        config=resolved(config),
+        finished_steps=run.finished_steps,
+    )
     return run
 
 

@@ -133,12 +133,20 @@ def console_line(step: int, total_steps: int, metrics: Mapping[str, float]) -> s
     """The figures that matter, on one line."""
     return (
         f"step {step:>{len(str(total_steps))}}/{total_steps}"
-        f"  reward {metrics['reward/mean']:.3f}"
+        f"  {figures_line(metrics)}  lr {metrics['loss/lr']:.1e}"
+    )
+
+
+def figures_line(metrics: Mapping[str, float]) -> str:
+    """What is worth watching of a step."""
+    calls = metrics["teacher/calls"]
+    stored = metrics[f"teacher/{Served.HIT}"] / calls if calls else 0.0
+    return (
+        f"reward {metrics['reward/mean']:.3f}"
         f"  rate {metrics['rate/achieved']:.3f}"
         f"  out of range {metrics['outcome/out_of_range']:.0%}"
         f"  entropy/word {metrics['policy/entropy_per_word']:.3f}"
-        f"  lr {metrics['loss/lr']:.1e}"
-        f"  calls {metrics['teacher/calls_so_far']:.0f}"
+        f"  calls {metrics['teacher/calls_so_far']:.0f}, {stored:.0%} stored"
     )
 
 

@@ -257,7 +257,12 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         run.log_step(batch.epoch, batch.step, metrics)
         if batch.step % run.config.logging.log_interval == 0 or batch.step == run.total_steps:
             run.log_rewards("TrainR", batch.epoch, batch.step, experience.rollouts)
-            report(console_line(batch.step, run.total_steps, metrics))
+            if run.watch is None:
+                report(console_line(batch.step, run.total_steps, metrics))
+        if run.watch:
+            run.watch(batch.step, run.total_steps, metrics)
+        if warning := run.stuck.see(metrics):
+            report(f"warning: {warning}")
     run.torn = False
 
 

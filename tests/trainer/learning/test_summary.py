@@ -106,7 +106,7 @@ def test_the_console_line_has_the_figures_that_matter(step):
     }
     assert console_line(5, 100, metrics) == (
         "step   5/100  reward 0.350  rate 0.280  out of range 20%  entropy/word 0.400"
-        "  lr 1.0e-05  calls 1234"
+        "  calls 1234, 40% stored  lr 1.0e-05"
     )
 
 
