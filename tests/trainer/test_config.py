@@ -128,7 +128,7 @@ def test_an_unknown_key_that_is_near_nothing_lists_its_section(tmp_path):
     [problem] = _problems(tmp_path, "logging", xyzzy=1)
     assert problem == (
         "logging.xyzzy: no such key; expected one of: log_dir, log_interval, save_interval, "
-        "trackers"
+        "keep_checkpoints, trackers"
     )
 
 
