@@ -27,7 +27,7 @@ def _commands(command: Any, name: str) -> Iterator[str]:
 def _described(command: Any, name: str) -> str:
     context = typer.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
-    head = f"## `{name}`\n\n{' '.join(command.help.split())}\n\n```text\n{usage}\n```\n"
+    head = f"## `{name}`\n\n{' '.join(command.help.split())}\n\nUsage: `{usage}`\n"
     rows = [
         f"| `{named}` | {_cell(said)} |"
         for parameter in command.params

@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 _PARTS: dict[str, Callable[[], Iterable[str]]] = {
     "commands": commands,
-    "config": sections,
+    "config": lambda: (text.replace("## `", "### `") for text in sections()),
     "errors": error_rows,
     "headers": header_rows,
     "routes": lambda: routes_of(api_document()),

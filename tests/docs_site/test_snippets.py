@@ -1,0 +1,195 @@
+"""Every command and snippet of the docs, run as the pages have them."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from docs_site.pages import DOCS
+from taco.cli import app
+from teacher_service import Settings
+from tests.docs_site.snippets import RUN, blocks_of, commands_of, script_of, taco_commands
+from tests.tiny_models import make_xlm_roberta
+from trainer.config import resolved
+from trainer.config_file import load_config
+from trainer.policy.families import XLM_ROBERTA
+
+ROOT = DOCS.parent
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+TYPED = [name for name, text in PAGES.items() if script_of(text).count("\n") > 1]
+
+SMALLER = {
+    "compressing.md": [('"PATH"', f'"models/{XLM_ROBERTA}"')],
+    "distill.md": [("--count 120", "--count 24"), ("--epochs 20", "--epochs 1")],
+    "reproducing.md": [("--count 48", "--count 24")],
+    "tasks.md": [("--count 480", "--count 24"), ("--rates 0.3,0.5", "--rates 0.3")],
+}
+"""By page, what is replaced: sizes, so that a test takes seconds, and what a reader fills in."""
+
+_TIMEOUT_S = 280
+
+
+def _for_compressing(folder: Path, base: Path) -> None:
+    """Texts, a compressor, and a finished run of it."""
+    for name in ("prompt.txt", "a.txt", "b.txt"):
+        (folder / name).write_text("Ana Petrov leads Falcon. The budget is 40 thousand.\n")
+    make_xlm_roberta(folder / "models")
+    run = folder / "runs/train_reinforce"
+    shutil.copytree(base, run / "model" / base.name)
+    config = resolved(load_config(ROOT / "configs/tasks/meeting_qa.yaml"))
+    (run / "run.json").write_text(json.dumps({"config": config}))
+    saved = {
+        "folder": "runs/train_reinforce",
+        "model_path": f"runs/train_reinforce/model/{base.name}",
+    }
+    (run / "result.json").write_text(json.dumps(saved))
+
+
+def _for_tasks(folder: Path, _base: Path) -> None:
+    """What the page's reader brings: data, config and settings of their own."""
+    shutil.copy(ROOT / "examples/question_answering.json", folder / "my_test.json")
+    shutil.copy(ROOT / "configs/tasks/meeting_qa.yaml", folder / "my_task.yaml")
+    shutil.copy(ROOT / "configs/teacher/builtin.yaml", folder / "my_teacher.yaml")
+
+
+PREPARED: dict[str, Callable[[Path, Path], None]] = {
+    "compressing.md": _for_compressing,
+    "tasks.md": _for_tasks,
+}
+"""By page, what has to be there before: (scratch folder, a compressor's folder)."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", TYPED)
+def test_a_page_can_be_followed(name, tmp_path, base):
+    """From its first line to its last, in a folder with the repository's configs and examples."""
+    for folder in ("configs", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    prepare = PREPARED.get(name, lambda _folder, _base: None)
+    prepare(tmp_path, base)
+    port = _free_port()
+    script = script_of(PAGES[name]).replace(":8080", f":{port}")
+    for large, small in SMALLER.get(name, ()):
+        assert large in script
+        script = script.replace(large, small)
+    ended, said = _follow(script, tmp_path, port)
+    assert ended == 0, f"{name}, {said}"
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def _follow(script: str, folder: Path, port: int) -> tuple[int, str]:
+    """How it ended, and the end of what it said; what it left running is stopped."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "TACO_HOME": str(folder / "home"),
+        "TACO_SERVICE__PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    with (folder / "said").open("wb") as output:
+        shell = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            ended = shell.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            ended = -1
+        finally:
+            _stop_group(shell.pid)
+    return ended, (folder / "said").read_text(encoding="utf-8", errors="replace")[-3000:]
+
+
+def _stop_group(leader: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_to_type_hides_from_the_tests(name):
+    """A block with commands says its language; one that is not run has a reason of some words."""
+    for block in blocks_of(PAGES[name]):
+        place = f"{name}, line {block.line}"
+        if block.language not in RUN:
+            lines = block.text.splitlines()
+            typed = [line for line in lines if line.startswith(("$ ", "taco ", "pip ", "make "))]
+            assert not typed, f"{place}: name its language: {typed[0]}"
+        if block.reason is not None:
+            assert len(block.reason.split()) >= 2, place
+
+
+@pytest.mark.parametrize("name", [*PAGES, "README.md"])
+def test_every_taco_command_is_one(name):
+    """Those that are not run here too: the command line takes their names and options."""
+    page = PAGES[name] if name in PAGES else (ROOT / name).read_text(encoding="utf-8")
+    for block in blocks_of(page):
+        if block.language in (*RUN, "") and not block.text.startswith("┏"):
+            for arguments in taco_commands(block):
+                _parse(typer.main.get_command(app), arguments)
+
+
+def _parse(command: Any, arguments: list[str]) -> None:
+    context = command.make_context("taco", list(arguments))
+    rest = [*context._protected_args, *context.args]
+    if rest and hasattr(command, "resolve_command"):
+        _, child, its = command.resolve_command(context, rest)
+        _parse(child, its)
+
+
+def test_settings_on_pages_load():
+    """Each block of YAML whose keys are the service's."""
+    loaded = 0
+    for text in PAGES.values():
+        for block in blocks_of(text):
+            tree = yaml.safe_load(block.text) if block.language == "yaml" else None
+            if isinstance(tree, dict) and tree.keys() <= Settings.model_fields.keys():
+                Settings.model_validate(tree)
+                loaded += 1
+    assert loaded >= 3
+
+
+def test_a_console_is_its_prompts_lines():
+    """With what goes on after a backslash, and without what was printed."""
+    assert commands_of("$ one \\\n    two\nprinted\n$ three\n") == "one \\\n    two\nthree"
+
+
+def test_a_command_that_fails_fails_the_page(tmp_path):
+    """Also in the middle; what comes after is not run."""
+    page = "```bash\nfalse\n```\n```bash\ntouch after\n```\n"
+    ended, said = _follow(script_of(page), tmp_path, 0)
+    assert (ended, "line 1" in said) == (1, True)
+    assert not (tmp_path / "after").exists()
+
+
+def test_what_a_page_leaves_running_is_stopped(tmp_path):
+    """Even where the shell does not wait for it."""
+    page = "```bash\nsleep 300 &\necho $! > pid\n```\n"
+    ended, _ = _follow(script_of(page), tmp_path, 0)
+    assert ended == 0
+    pid, give_up = (tmp_path / "pid").read_text().strip(), time.monotonic() + 10
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
