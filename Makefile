@@ -12,7 +12,7 @@ LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service bench-step docs docs-serve soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-replay bench-cache bench-scale bench-service bench-step bench-sweep docs docs-serve soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -74,6 +74,9 @@ $(PEERS): $(INSTALLED) requirements/benchmark-peers.txt
 
 bench-step: $(INSTALLED)
 	$(BIN)/python -m benchmarks.step
+
+bench-sweep: $(INSTALLED)
+	$(BIN)/python -m benchmarks.sweep
 
 bench-scale: $(INSTALLED)
 	$(BIN)/python -m benchmarks.scale
