@@ -21,6 +21,8 @@ class ModelSettings(Section):
     """A folder that `save_pretrained` wrote, or a name on the Hugging Face hub."""
     revision: str | None = None
     """The hub's commit; null takes the newest, and the log says which one to pin."""
+    adapter: str | None = None
+    """A LoRA adapter's folder, as peft saves it; it is part of what defines the teacher."""
     chat_template: str | None = None
     """Null: the tokenizer's own. `plain`: messages as they are, parted by a blank line. Else a
     file.
@@ -56,7 +58,9 @@ class VLLMSettings(ModelSettings):
     python: str | None = None
     """The interpreter of the environment that vLLM is installed in; null: the service's own."""
     arguments: tuple[str, ...] = ()
-    """More of vLLM's own, such as --max-model-len, 8192."""
+    """More of vLLM's own, such as --max-model-len, 8192. What may change answers (--quantization)
+    is part of what defines the teacher.
+    """
     environment: dict[str, str] = {}
     """More variables for it, such as CUDA_VISIBLE_DEVICES."""
     batch_invariant: bool = False

@@ -40,7 +40,11 @@ def hosted_identity(provider: str, model: str, backend: str) -> TeacherIdentity:
 
 
 def declared_identity(
-    model: str, revision: str | None, dtype: str, chat_template: str | None
+    model: str,
+    revision: str | None,
+    dtype: str,
+    chat_template: str | None,
+    adapter: str | None = None,
 ) -> TeacherIdentity:
     """An open model that runs where its files cannot be read: what is said of it.
 
@@ -49,6 +53,7 @@ def declared_identity(
         revision: The commit; None is warned about.
         dtype: What it is computed in; "auto": as saved.
         chat_template: The text that its server was given; None: the tokenizer's own.
+        adapter: What its LoRA adapter is called; None: it has none.
     """
     if revision is None:
         _log.warning(
@@ -58,6 +63,8 @@ def declared_identity(
         )
     template = chat_template and hashlib.sha256(chat_template.encode()).hexdigest()
     said = {"model": model, "revision": revision, "dtype": dtype, "chat_template": template}
+    if adapter:
+        said["adapter"] = adapter
     return TeacherIdentity.from_definition(model, "vllm", {"declared": said})
 
 

@@ -1,5 +1,6 @@
 """Tiny random language models with a tokenizer and a chat template, to be teachers in tests."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,24 @@ def _byte_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = template
     return tokenizer
+
+
+def make_adapter(folder: Path, model: Path, *, seed: int = 5) -> Path:
+    """Writes a LoRA adapter that changes what this model says; returns its folder."""
+    # Imported here: most tests need no adapter, and it takes seconds.
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+    with (
+        torch.random.fork_rng(devices=[]),
+        quiet_transformers(),
+        warnings.catch_warnings(action="ignore"),  # peft asks transformers for an old name.
+    ):
+        torch.manual_seed(seed)
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        adapted.save_pretrained(folder)
+    return folder

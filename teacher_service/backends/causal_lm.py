@@ -8,6 +8,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -58,12 +59,16 @@ class CausalLM:
 
     def __init__(self, files: ModelFiles, settings: TransformersSettings) -> None:
         code = settings.trust_remote_code
+        if files.adapter and find_spec("peft") is None:
+            raise StartError("an adapter needs peft: pip install 'taco-rewards[transformers]'")
         try:
             self._device = _device(settings.device)
             self._tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=code)
             self._model = AutoModelForCausalLM.from_pretrained(
                 files.folder, dtype=getattr(torch, files.dtype), trust_remote_code=code
             )
+            if files.adapter:
+                self._model.load_adapter(str(files.adapter))
             self._model = self._model.eval().to(self._device)
         except Exception as error:  # transformers raises errors of many kinds.
             raise StartError(f"{files.folder} cannot be loaded: {error}") from error

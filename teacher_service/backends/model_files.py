@@ -35,6 +35,15 @@ _TOKENIZER = (
 )
 _TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 _CODE = ("*.py",)
+_ADAPTER = ("adapter_model.safetensors",)
+_OLD_ADAPTER = ("adapter_model.bin",)
+_ADAPTER_ORIGIN = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_version",
+    "revision",
+}
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DATED = "strftime_now"
@@ -52,6 +61,8 @@ class ModelFiles:
     """What it is computed in: float32, float16 or bfloat16."""
     chat_template: str | None
     """The text that the settings name; None: the tokenizer's own."""
+    adapter: Path | None
+    """A LoRA adapter's folder; None: the model as it is."""
     identity: TeacherIdentity
 
 
@@ -73,8 +84,42 @@ def find_model(settings: ModelSettings, backend: str) -> ModelFiles:
         "dtype": dtype,
     }
     name = settings.model if revision else folder.name
+    adapter = Path(settings.adapter).expanduser().resolve() if settings.adapter else None
+    if adapter:
+        definition["adapter"] = adapter_digest(adapter)
+        name = f"{name}+{adapter.name}"
     identity = TeacherIdentity.from_definition(name, backend, definition)
-    return ModelFiles(folder, revision, dtype, template, identity)
+    return ModelFiles(folder, revision, dtype, template, adapter, identity)
+
+
+def adapter_digest(folder: Path) -> str:
+    """Of what a LoRA adapter does to a model; where it was trained, and on which copy, is left out.
+
+    Raises:
+        StartError: The folder holds no adapter.
+    """
+    weights = _matching(folder, _ADAPTER) or _matching(folder, _OLD_ADAPTER)
+    if not weights:
+        raise StartError(
+            f"{folder} holds no adapter: expected adapter_config.json and "
+            "adapter_model.safetensors, as peft saves them"
+        )
+    config = adapter_config(folder)
+    does = {name: value for name, value in config.items() if name not in _ADAPTER_ORIGIN}
+    return hashlib.sha256(canonical_json([_digest(weights), does])).hexdigest()
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What `adapter_config.json` says.
+
+    Raises:
+        StartError: It cannot be read.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StartError(f"the adapter in {folder} cannot be used: {error}") from error
+    return config
 
 
 def _locate(settings: ModelSettings) -> tuple[Path, str | None]:

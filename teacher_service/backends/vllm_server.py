@@ -23,12 +23,13 @@ from teacher_service.backend_settings import VLLMSettings, chat_template_text
 from teacher_service.backends.base import Finished, UpstreamRequest
 from teacher_service.backends.generation import request_seed
 from teacher_service.backends.guard import Guard
-from teacher_service.backends.model_files import ModelFiles, find_model
+from teacher_service.backends.model_files import ModelFiles, adapter_config, find_model
 from teacher_service.backends.openai_api import key_from_environment
 from teacher_service.backends.openai_wire import OpenAIWire, call_each, client_options
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.spending import Spending
 from teacher_service.backends.supervisor import Supervisor, Watch
+from teacher_service.backends.vllm_arguments import defining_arguments
 from teacher_service.errors import StartError, UpstreamError, UpstreamRejected
 from teacher_service.identity import declared_identity
 from teacher_service.settings import Settings
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _TOO_LONG = {"input_tokens", "input_text"}
 """What vLLM calls the part of a request that has no room in the context."""
+
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -187,7 +190,13 @@ def server_command(settings: VLLMSettings, files: ModelFiles, port: int) -> list
         command += ["--revision", files.revision, "--tokenizer-revision", files.revision]
     else:
         command += ["--model", str(files.folder)]
-    command += ["--served-model-name", files.identity.name]
+    if files.adapter:
+        rank = adapter_config(files.adapter).get("r") or 1
+        command += ["--enable-lora", "--max-lora-rank", str(_lora_room(rank))]
+        command += ["--lora-modules", f"{files.identity.name}={files.adapter}"]
+        command += ["--served-model-name", f"{files.identity.name} without its adapter"]
+    else:
+        command += ["--served-model-name", files.identity.name]
     command += ["--dtype", files.dtype, "--generation-config", "vllm"]
     command += _stamp_flags(files.identity).split()
     if files.chat_template is not None:
@@ -201,6 +210,18 @@ def server_environment(settings: VLLMSettings, api_key: str) -> dict[str, str]:
     """Our own variables, with the server's: its key is in no list of processes."""
     invariant = {"VLLM_BATCH_INVARIANT": "1"} if settings.batch_invariant else {}
     return {**os.environ, "VLLM_API_KEY": api_key, **invariant, **settings.environment}
+
+
+def _lora_room(rank: int) -> int:
+    """The smallest rank that vLLM makes room for and that holds this one.
+
+    Raises:
+        StartError: There is none.
+    """
+    room = next((one for one in _LORA_RANKS if one >= rank), None)
+    if room is None:
+        raise StartError(f"vLLM takes adapters up to rank {_LORA_RANKS[-1]}, this one has {rank}")
+    return room
 
 
 def _start(settings: VLLMSettings, files: ModelFiles, api_key: str) -> tuple[str, Supervisor]:
@@ -231,7 +252,14 @@ def _start(settings: VLLMSettings, files: ModelFiles, api_key: str) -> tuple[str
 def _model_files(settings: VLLMSettings) -> ModelFiles | None:
     """The model's files, where they are needed or at hand: a running server has its own."""
     at_hand = (Path(settings.model).expanduser() / "config.json").is_file()
-    return find_model(settings, "vllm") if at_hand or not settings.base_url else None
+    if settings.base_url and not at_hand:
+        return None
+    files = find_model(settings, "vllm")
+    if arguments := defining_arguments(settings.arguments):
+        definition = {**files.identity.definition, "arguments": arguments}
+        identity = TeacherIdentity.from_definition(files.identity.name, "vllm", definition)
+        return replace(files, identity=identity)
+    return files
 
 
 def _declared(settings: VLLMSettings) -> TeacherIdentity:
@@ -240,7 +268,9 @@ def _declared(settings: VLLMSettings) -> TeacherIdentity:
         template = chat_template_text(settings.chat_template) if settings.chat_template else None
     except OSError as error:
         raise StartError(f"vllm.chat_template cannot be read: {error}") from error
-    return declared_identity(settings.model, settings.revision, settings.dtype, template)
+    return declared_identity(
+        settings.model, settings.revision, settings.dtype, template, settings.adapter
+    )
 
 
 def _served_name(settings: VLLMSettings, identity: TeacherIdentity) -> str:

@@ -59,7 +59,7 @@ def service(settings, vllm_url, tmp_path_factory) -> Iterator[Service]:
         patch.setattr(vllm_server, "_free_port", lambda: int(vllm_url[:-3].rpartition(":")[2]))
         patch.setattr(vllm_server.secrets, "token_hex", lambda _: KEY)
         store = tmp_path_factory.mktemp("store") / "completions.sqlite"
-        with running({"store": store, **settings}) as service:
+        with running({"store": store, "canary": "auto", **settings}) as service:
             assert service.http.get("/readyz").json() == {
                 "status": "unavailable",
                 "reason": "vLLM is starting",

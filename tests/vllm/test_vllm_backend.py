@@ -41,6 +41,13 @@ def test_the_service_answers_with_its_own_server(service, model):
     assert str(model) not in entry
 
 
+def test_its_canary_is_recorded_and_agrees_with_itself(service):
+    """Asked of the engine itself, once it is up; it has not changed since."""
+    checked = service.http.post("/v1/teachers/canary").json()
+    assert checked["counting"] == checked["prompts"] > 0
+    assert checked["changed"] == []
+
+
 def test_it_is_the_teacher_that_transformers_runs(service, start_transformers):
     """The same files in the same dtype: one digest, so one key, and here also the same texts."""
     asked = [{"text": text} for text in TEXTS]
