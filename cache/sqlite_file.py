@@ -9,6 +9,7 @@ from cache.errors import StoreDamaged, StoreError
 _MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 64 * 1024
+_LARGEST_CACHE_KIB = 1024 * 1024
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -27,7 +28,10 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads, and leaves checkpoints to the writer."""
-    statements = (f"PRAGMA cache_size = -{_CACHE_KIB}", "SELECT count(*) FROM sqlite_master")
+    statements = (
+        f"PRAGMA cache_size = -{reader_cache_kib(path)}",
+        "SELECT count(*) FROM sqlite_master",
+    )
     try:
         return _configured(connect(path, "ro"), *statements)
     except sqlite3.OperationalError:
@@ -36,6 +40,17 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         # On a read-only medium SQLite cannot make its shared memory, and needs none: without a log
         # beside it the file is complete, and nobody can be writing to it.
         return _configured(connect(path, "ro&immutable=1"), *statements)
+
+
+def reader_cache_kib(path: Path) -> int:
+    """An eighth of the file, within bounds; only pages that were read take memory.
+
+    With a fixed size, a store of ten million rows would fetch both pages of every look-up from the
+    system's cache again. (Mapping the file is as fast, but a bad sector would then end the process
+    where it is an error here.)
+    """
+    file_kib = path.stat().st_size // 1024 if path.exists() else 0
+    return min(max(_CACHE_KIB, file_kib // 8), _LARGEST_CACHE_KIB)
 
 
 def _configured(connection: sqlite3.Connection, *statements: str) -> sqlite3.Connection:

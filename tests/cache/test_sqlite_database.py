@@ -4,7 +4,10 @@ import stat
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from cache import CompletionStore, default_store_path
+from cache.sqlite_file import reader_cache_kib
 
 
 def test_a_batch_of_thousands_needs_no_more_values_than_old_builds_bind(store, make_entry):
@@ -78,3 +81,14 @@ def test_a_path_relative_to_the_home_or_working_folder_is_understood(monkeypatch
             assert store.stats().requests == 0
     made = {file.name for file in tmp_path.iterdir() if file.suffix == ".sqlite"}
     assert made == {"home.sqlite", "my store?.sqlite", "100%2f.sqlite"}
+
+
+@pytest.mark.parametrize(
+    ("file_mib", "cache_mib"), [(0, 64), (100, 64), (1024, 128), (100 * 1024, 1024)]
+)
+def test_a_large_store_is_read_through_a_large_cache(tmp_path, file_mib, cache_mib):
+    """An eighth of the file, between 64 MiB and 1 GiB."""
+    file = tmp_path / "store.sqlite"
+    with file.open("wb") as handle:
+        handle.truncate(file_mib << 20)
+    assert reader_cache_kib(file) == cache_mib << 10
