@@ -23,6 +23,11 @@ def check_data(what: str, path: Path, *, asks: bool) -> Finding:
     Raises:
         DataError: with every bad record.
     """
+    if not path.exists():
+        advice = (
+            "correct its path, or make it: `taco data TASK -o FOLDER`, then `taco prepare FILE`"
+        )
+        return wrong(what, f"there is no file {path}", advice)
     examples = load_examples(path)
     questions = sum(len(example.questions) for example in examples)
     said = f"{path}: {len(examples):,} examples, {questions:,} reference completions"

@@ -15,8 +15,8 @@ _BYTES = 4
 """Of a parameter: training is in float32."""
 _TRAINED_COPIES = 4
 """Of the weights: themselves, their gradients, and AdamW's two moments."""
-_KEPT_COPIES = 7
-"""On disk: two checkpoints of weights and moments, and the compressor itself."""
+_CHECKPOINT_COPIES = 3
+"""The same in a checkpoint: themselves and the moments."""
 _LOW_DISK_BYTES = 10**9
 _GB = 1e9
 
@@ -91,7 +91,7 @@ def check_memory(
     weights = _BYTES * shape.parameters
     needed = _TRAINED_COPIES * weights + activation_bytes(shape, chunks, pieces)
     said = f"{said}, training takes about {needed / _GB:.1f} GB"
-    advice = "use a larger machine, a smaller compressor, or a smaller hyperparams.train_batch_size"
+    advice = "use a larger machine, a smaller compressor, or a smaller compute.micro_batch_size"
     if free < weights:
         return wrong("memory", f"{said}, the weights alone {weights / _GB:.1f} GB", advice)
     return ok("memory", said) if needed <= free else warning("memory", said, advice)
@@ -114,23 +114,24 @@ def available_memory() -> int:
         free = int(fields["MemAvailable"].split()[0]) * 1024
     else:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
     try:
-        limit, used = (
-            int(Path("/sys/fs/cgroup", name).read_text())
-            for name in ("memory.max", "memory.current")
-        )
-    except (OSError, ValueError):  # No control group, or one without a limit ("max").
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(statistics["inactive_file"])  # Cached files, which make room when asked to.
+    except (OSError, ValueError, KeyError):  # No control group, or one without a limit ("max").
         return free
     return min(free, limit - used)
 
 
-def check_disk(what: str, folder: Path, shape: Shape | None) -> Finding:
+def check_disk(what: str, folder: Path, shape: Shape | None, checkpoints: int = 0) -> Finding:
     """Room, and the right to write, where a run or a store grows.
 
     Args:
         what: is kept there.
         folder: may be missing yet.
         shape: of the compressor that is saved there; None: nothing large.
+        checkpoints: how many of a run are kept beside it.
     """
     folder = folder.expanduser().absolute()
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
@@ -138,10 +139,11 @@ def check_disk(what: str, folder: Path, shape: Shape | None) -> Finding:
         return wrong(what, f"{nearest} cannot be written to", "make it writable, or go elsewhere")
     free = shutil.disk_usage(nearest).free
     said = f"{free / _GB:.1f} GB free at {nearest}"
-    needed = _KEPT_COPIES * _BYTES * shape.parameters if shape else 0
+    copies = checkpoints * _CHECKPOINT_COPIES + 1
+    needed = copies * _BYTES * shape.parameters if shape else 0
     if free < needed:
-        kept = "two checkpoints and the compressor take"
-        return wrong(what, f"{said}, and {kept} {needed / _GB:.1f} GB", "make room on that disk")
+        kept = f"{checkpoints} checkpoints and the compressor take {needed / _GB:.1f} GB"
+        return wrong(what, f"{said}, and {kept}", "make room on that disk")
     if free < _LOW_DISK_BYTES:
         return warning(what, f"{said}: a full disk stops a run", "make room on that disk")
     return ok(what, said)
@@ -164,8 +166,8 @@ def read_shape(folder: Path) -> Shape | None:
 def _count_parameters(file: Path) -> int:
     """Of a safetensors file: its header says the shape of every tensor."""
     with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(size))
+        size = int.from_bytes(stream.read(8), "little")  # A damaged one may be any number.
+        header: dict[str, Any] = json.loads(stream.read(min(size, file.stat().st_size)))
     header.pop("__metadata__", None)
     total = 0
     for tensor in header.values():

@@ -79,7 +79,8 @@ def checks_for(subject: Subject, settings: Path | None, store: str | None) -> It
     yield Check("python", _look_at_python)
     yield Check("packages", partial(_look_at_packages, place, trains=config is not None))
     yield Check("torch", partial(_look_at_torch, config, shape), _LOAD_S + 10)
-    yield Check("disk", lambda: [machine.check_disk("disk", subject.runs, shape())])
+    kept = config.logging.keep_checkpoints if config else 0
+    yield Check("disk", lambda: [machine.check_disk("disk", subject.runs, shape(), kept)])
     yield Check("settings", lambda: [services.check_settings(settings)])
     yield Check("teacher", partial(_look_at_teacher, config))
     yield Check("store", lambda: _look_at_store(place(), named=store is not None))
@@ -125,8 +126,8 @@ def _look_at_torch(
     findings = [machine.check_torch(torch, wants_gpu=wants_gpu)]
     if config:
         gpus = torch.gpus if isinstance(torch, machine.Torch) and wants_gpu else ()
-        sizes = config.hyperparams.train_batch_size, config.hyperparams.max_seq_len
-        findings.append(machine.check_memory(shape(), gpus, *sizes))
+        chunks = config.compute.micro_batch_size or config.hyperparams.train_batch_size
+        findings.append(machine.check_memory(shape(), gpus, chunks, config.hyperparams.max_seq_len))
     return findings
 
 

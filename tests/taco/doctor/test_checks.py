@@ -102,11 +102,19 @@ def test_a_compressors_size_is_read_from_its_files(base):
     assert read_shape(base.parent) is None
 
 
+def test_damaged_weights_have_no_size(base, tmp_path):
+    """Whatever length their header claims."""
+    shutil.copy(base / "config.json", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
+    assert read_shape(tmp_path) is None
+
+
 def test_a_disk_without_room_or_without_the_right(tmp_path, read_only_folder):
     """A folder that is not there yet is judged by where it would be."""
     assert check_disk("disk", tmp_path / "runs/new", SMALL).state == "ok"
-    full = check_disk("disk", tmp_path, HUGE)
+    full = check_disk("disk", tmp_path, HUGE, checkpoints=2)
     assert (full.state, full.advice) == ("wrong", "make room on that disk")
+    assert "2 checkpoints and the compressor take 2800000.0 GB" in full.said
     assert "cannot be written to" in check_disk("disk", read_only_folder / "runs", None).said
 
 
