@@ -27,11 +27,11 @@ def write_meetings(path: Path, count: int, seed: int = 0) -> Path:
     return path
 
 
-def make_tiny_compressor(folder: Path, data: Path, *, seed: int = 0) -> Path:
+def make_tiny_compressor(folder: Path, data: Path, *, seed: int = 0, layers: int = 1) -> Path:
     """An untrained compressor that knows the data's words."""
     texts = [example.original_prompt for example in load_examples(data)]
     return make_fresh_compressor(
-        folder, texts, vocab_size=600, layers=1, hidden=32, heads=2, seed=seed
+        folder, texts, vocab_size=600, layers=layers, hidden=32, heads=2, seed=seed
     )
 
 

@@ -168,8 +168,19 @@ class Device(_Section):
 
     use_cuda: bool = True
     """Without a GPU: a warning, and the CPU."""
-    device_map: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` is the GPU if there is one."""
+    device_map: str = "auto"
+    """auto (the GPU if there is one) | cpu | cuda | cuda:N, which is for a single process."""
+
+    @field_validator("device_map")
+    @classmethod
+    def _one_device(cls, device_map: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device_map):
+            raise ValueError(
+                f"expected auto, cpu, cuda or cuda:N, got {device_map!r}: a compressor is trained "
+                "on one device whole; for several GPUs start as many processes "
+                "(accelerate launch -m trainer CONFIG)"
+            )
+        return device_map
 
 
 class Compute(_Section):
@@ -177,6 +188,20 @@ class Compute(_Section):
 
     micro_batch_size: Positive | None = None
     """Examples in a forward pass; null: a process's whole share, and less where memory runs out."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the model's computation; its weights, log-probs and the sampler stay in float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    compile: str | None = None
+    """torch.compile's backend, such as inductor; null: the model is not compiled."""
+    freeze_embeddings: bool = False
+    """Leave the embeddings as they are."""
+    frozen_layers: NonNegative = 0
+    """Leave so many of the first layers as they are."""
+    lora_rank: NonNegative = 0
+    """Train low-rank updates of this rank, merged when the compressor is saved; 0: all weights."""
+    lora_alpha: Annotated[Float, Field(gt=0.0)] = 16.0
+    """LoRA's updates are multiplied by alpha / rank."""
 
 
 class Policy(_Section):

@@ -10,7 +10,7 @@ import yaml
 
 from tests.tiny_runs import make_tiny_compressor, rows_of, tiny_document, write_meetings
 from trainer.config import Config
-from trainer.errors import TeacherRejected
+from trainer.errors import ConfigError, TeacherRejected
 from trainer.learning import setup
 from trainer.learning.launch import train_new
 from trainer.learning.setup import make_accelerator
@@ -210,3 +210,27 @@ def test_both_keys_of_the_device_decide(plain, monkeypatch, use_cuda, device_map
     device = {"use_cuda": use_cuda, "device_map": device_map}
     accelerator = make_accelerator(Config.model_validate({**plain, "device": device}))
     assert accelerator["cpu"] == cpu
+
+
+def test_a_gpu_may_be_chosen_by_its_number(plain, monkeypatch):
+    """One that is there, and by a single process; a model is never spread over several."""
+
+    def make(device_map):
+        return make_accelerator(
+            Config.model_validate({**plain, "device": {"device_map": device_map}})
+        )
+
+    monkeypatch.setattr(setup.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(setup.torch.cuda, "device_count", lambda: 2)
+    chosen = []
+    monkeypatch.setattr(setup.torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(setup, "Accelerator", dict)
+    assert make("cuda:1")["cpu"] is False
+    assert chosen == [1]
+    with pytest.raises(ConfigError, match="one of 2 GPUs, got cuda:2"):
+        make("cuda:2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="one GPU for several processes; set cuda"):
+        make("cuda:1")
+    with pytest.raises(ValueError, match="got 'balanced': a compressor is trained on one device"):
+        make("balanced")

@@ -57,7 +57,7 @@ def test_the_best_validation_is_what_the_run_ends_with(train, finished, runs, te
     scores = {line["step"]: line["validation/reward"] for line in _validations(result.folder)}
     best = max(scores, key=lambda step: (scores[step], -step))
     assert best < 8
-    assert f"the best validation was that of step {best}" in reported
+    assert f"trained compressor: {result.model_path} (of step {best})" in reported
     weights = load_best(Path(result.folder) / "checkpoints", best)
     last = torch.load(Path(result.folder) / "checkpoints/step-00000008.pt", weights_only=True)[
         "tensors"

@@ -219,10 +219,7 @@ def _finish(run: Run, report: Report) -> Result:
     model_path = deployable_path(wanted, run.compressor.family)
     if run.accelerator.is_main_process:
         with saved_on_failure(run, report):  # Nothing since the last checkpoint is lost with it.
-            if run.config.evaluation.keep_best:
-                run.save()
-                run.take_best()
-                report(f"the best validation was that of step {run.standing.best_step}")
+            run.finish_model()
             run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
     run.accelerator.wait_for_everyone()
     root = run.lock.finish() if run.lock else None
@@ -244,7 +241,8 @@ def _announce(run: Run, result: Result, report: Report) -> None:
     text = json.dumps(asdict(result), indent=2)
     with written(run.folder / RESULT):
         (run.folder / RESULT).write_text(text + "\n", encoding="utf-8")
-    report(f"trained compressor: {result.model_path}")
+    best = f" (of step {run.standing.best_step})" if run.config.evaluation.keep_best else ""
+    report(f"trained compressor: {result.model_path}{best}")
     if result.lock:
         report(f"lock: {result.lock} (root {result.lock_root})")
 

@@ -62,7 +62,8 @@ class Memory:
         if size == 1 and not self.keep_graphs:
             raise OutOfMemory(
                 f"expected memory for one example at a time, and it ran out ({reason}); set "
-                "a smaller hyperparams.max_seq_len, or train where there is more of it"
+                "compute.gradient_checkpointing, compute.precision: bf16 or compute.lora_rank, or "
+                "train where there is more of it"
             )
         self.micro_batch_size, self.keep_graphs = max(size // 2, 1), False
         _log.warning(

@@ -117,10 +117,6 @@ def passes(
     lesson = Lesson(prepared, sampled, credit)
     valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
 
-    def give_up() -> None:
-        policies.clear()  # Their graphs are what fills the memory.
-        run.optimizer.zero_grad()
-
     for number in range(config.passes):
         if number > 0:
             policies[:] = _policies_now(run, prepared, parts)
@@ -128,19 +124,34 @@ def passes(
                 return
         if not run.memory.keep_graphs:
             policies.clear()
-        run.optimizer.zero_grad()
-        learnt = partial(_add_up, run, lesson, policies, valid, first=number == 0)
-        with stopping_together(run.accelerator):
-            sums = run.memory.fit(examples, learnt, give_up)
         try:
-            with run.times.phase("update"):
-                update = _step(run, sums, valid)
+            update = _update(run, lesson, policies, valid, first=number == 0)
         except NotFinite as refused:
             if number == 0:
                 raise
             _log.warning("pass %d was left out, and the step ends here: %s", number + 1, refused)
             return
         yield update
+
+
+def _update(
+    run: Run, lesson: Lesson, policies: list[MaskPolicy], valid: int, *, first: bool
+) -> Update:
+    """One pass; arguments as for `_add_up`."""
+
+    def give_up() -> None:
+        policies.clear()  # Their graphs are what fills the memory.
+        run.optimizer.zero_grad()
+
+    gradient = partial(_add_up, run, lesson, policies, valid, first=first)
+    while True:
+        run.optimizer.zero_grad()
+        with stopping_together(run.accelerator):
+            sums = run.memory.fit(len(lesson.prepared), gradient, give_up)
+        with run.times.phase("update"):
+            if update := _step(run, sums, valid):
+                return update
+        give_up()
 
 
 def _log_probs(policy: MaskPolicy, sampled: SampledBatch) -> Tensor:
@@ -211,8 +222,10 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     return loss, Sums(*figures.detach().tolist())
 
 
-def _step(run: Run, sums: Sums, valid: int) -> Update:
+def _step(run: Run, sums: Sums, valid: int) -> Update | None:
     """One optimiser step on the gradient that was added up, unless it is not finite.
+
+    None: the gradient left the range of fp16, which is now scaled less. It is to be computed again.
 
     Args:
         run: whose model is changed.
@@ -228,6 +241,9 @@ def _step(run: Run, sums: Sums, valid: int) -> Update:
     norm = float(accelerator.clip_grad_norm_(parameters, run.config.policy.max_grad_norm))
     loss = reduced(accelerator, torch.tensor(sums.loss, device=accelerator.device)) / max(valid, 1)
     if not (math.isfinite(norm) and math.isfinite(loss)):
+        if (scaler := accelerator.scaler) and math.isfinite(loss) and scaler.get_scale() > 1:
+            run.optimizer.step()  # Which the scaler skips, and halves its scale.
+            return None
         run.optimizer.zero_grad()
         raise NotFinite(
             f"expected a finite loss and gradient, got a loss of {loss} and a norm of {norm}; no "

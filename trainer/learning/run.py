@@ -28,6 +28,7 @@ from trainer.learning.standing import Standing
 from trainer.learning.stuck import StuckWatch
 from trainer.learning.summary import StepTimes, compression_ratio, mean_reward
 from trainer.learning.tracking import finish_trackers
+from trainer.learning.trainable import MergeAdapters
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.words import Segmenter
@@ -50,7 +51,7 @@ class Run:
     accelerator: Accelerator
     compressor: PromptCompressorReinforce
     model: torch.nn.Module
-    """The compressor's model as Accelerate wrapped it."""
+    """The compressor's model, as Accelerate prepared it: one and the same."""
     start: torch.nn.Module | None
     """The model as it was before training; None where no KL to it is asked for."""
     optimizer: torch.optim.Optimizer
@@ -76,6 +77,8 @@ class Run:
     """Other runs' rollouts to learn from."""
     replay: Replay | None
     """The recorded run that this one follows."""
+    merge_adapters: MergeAdapters
+    """Makes of the model what it is without LoRA's adapters."""
     memory: Memory
     """How many examples go through the model at once."""
     total_steps: int
@@ -103,6 +106,7 @@ class Run:
         """
         if self.logs is None or self.torn:
             return
+        scaler = self.accelerator.scaler
         with self.times.phase("save"):
             beside = (self.folder / LOCK, self.folder / BEHAVIOUR)
             files = log_files(self.folder, self.config.logging.log_dir, *beside)
@@ -122,6 +126,7 @@ class Run:
                     "model": self._weights(),
                     "optimizer": self.optimizer.state_dict(),
                     "scheduler": self.scheduler.state_dict(),
+                    **({"scaler": scaler.state_dict()} if scaler else {}),
                 },
                 keep=self.config.logging.keep_checkpoints,
             )
@@ -134,14 +139,20 @@ class Run:
         if self.logs and self.config.evaluation.keep_best:
             save_best(self.folder / CHECKPOINTS, step, self._weights())
 
-    def take_best(self) -> None:
-        """Put the best validated weights in the place of the last ones, after the last step."""
+    def finish_model(self) -> None:
+        """Make of the model what is saved as the compressor, after the last step."""
+        keep_best, lora = self.config.evaluation.keep_best, self.config.compute.lora_rank
+        if not (keep_best or lora):
+            return
+        self.save()
         self.torn = True
-        weights = load_best(self.folder / CHECKPOINTS, self.standing.best_step)
-        self.accelerator.unwrap_model(self.model).load_state_dict(weights)
+        if keep_best and self.logs:
+            best = load_best(self.folder / CHECKPOINTS, self.standing.best_step)
+            self.compressor.model.load_state_dict(best)
+        self.merge_adapters()
 
     def _weights(self) -> dict[str, Any]:
-        return dict(self.accelerator.unwrap_model(self.model).state_dict())
+        return dict(self.compressor.model.state_dict())
 
     def close(self) -> None:
         """Give the files back."""

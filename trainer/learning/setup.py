@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,12 +12,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from trainer.config import Budget, Config, Policy, resolved
-from trainer.errors import CheckpointError, ReplayError
+from trainer.errors import CheckpointError, ConfigError, ReplayError
 from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
@@ -38,6 +40,7 @@ from trainer.learning.run_folder import (
     write_description,
 )
 from trainer.learning.tracking import require_trackers, start_trackers
+from trainer.learning.trainable import adapt, trained_parameters
 from trainer.learning.validation import check_selection
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.saving import deployable_path, require_place
@@ -61,16 +64,42 @@ def make_accelerator(config: Config) -> Accelerator:
     wants_gpu = config.device.use_cuda and config.device.device_map != "cpu"
     if wants_gpu and not torch.cuda.is_available():
         _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
+    on_gpu = wants_gpu and torch.cuda.is_available()
+    if on_gpu and ":" in config.device.device_map:
+        _choose_gpu(int(config.device.device_map.partition(":")[2]))
+    if config.compute.precision == "fp16" and not on_gpu:
+        raise ConfigError(
+            "compute.precision",
+            ["fp16 needs a GPU, and the training is on the CPU; set bf16, which needs none"],
+        )
     # A process may be waiting for one that waits for the teacher, and that is no fault.
+    AcceleratorState._reset_state()  # Of an earlier run in this program, with another precision.
     patience = timedelta(seconds=config.teacher.timeout_s) + HANGING_AFTER
     require_trackers(config.logging.trackers)
     return Accelerator(
-        cpu=not (wants_gpu and torch.cuda.is_available()),
+        cpu=not on_gpu,
+        mixed_precision=config.compute.precision.replace("fp32", "no"),
         log_with=list(config.logging.trackers) or None,
         # The run's folder is not known yet; `start_trackers` names it.
         project_config=ProjectConfiguration(logging_dir="."),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
     )
+
+
+def _choose_gpu(number: int) -> None:
+    """Make one GPU the one that Accelerate takes.
+
+    Raises:
+        ConfigError: it is not there, or every process would take it.
+    """
+    found = torch.cuda.device_count()
+    if number >= found:
+        problem = f"expected the number of one of {found} GPUs, got cuda:{number}"
+        raise ConfigError("device.device_map", [problem])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        problem = f"cuda:{number} is one GPU for several processes; set cuda: each takes its own"
+        raise ConfigError("device.device_map", [problem])
+    torch.cuda.set_device(number)
 
 
 def prepare_run(
@@ -106,8 +135,10 @@ def prepare_run(
         _warn_of_unasked_questions([*train_examples, *val_examples])
     check_selection(config.evaluation, val_examples)
     compressor = load_compressor(config, accelerator.device)
+    inputs = describe_inputs(config, compressor)
+    merge_adapters = adapt(compressor.model, config.compute, config.run.seed)
     optimizer = torch.optim.AdamW(
-        compressor.model.parameters(),
+        trained_parameters(compressor.model),
         lr=config.hyperparams.policy_lr,
         weight_decay=config.policy.weight_decay,
     )
@@ -121,7 +152,7 @@ def prepare_run(
     allowance = open_allowance(budget, teacher, folder, accelerator.num_processes)
     description: dict[str, Any] = {"run_id": run_id} | describe_run(
         resolved(config),
-        **describe_inputs(config, compressor),
+        **inputs,
         teacher=teacher.digest(),
         environment=environment(accelerator.device, accelerator.num_processes),
     )
@@ -138,6 +169,9 @@ def prepare_run(
     require_place(
         deployable_path(folder / config.model.trained_model_output_dir_hf, compressor.family)
     )
+    # Not prepared: Accelerate's wrapper would step it once per process. And before the optimizer is
+    # prepared, which remembers the `step` that the schedule has marked.
+    scheduler = _scheduler(optimizer, config.policy, total_steps)
     # In no wrapper for data parallelism: `processes.add_gradients` sums once a step.
     model = accelerator.prepare_model(compressor.model, evaluation_mode=True)
     run = Run(
@@ -146,10 +180,9 @@ def prepare_run(
         accelerator=accelerator,
         compressor=compressor,
         model=model,
-        start=copy.deepcopy(compressor.model) if config.policy.kl_coeff else None,
+        start=copy.deepcopy(model) if config.policy.kl_coeff else None,
         optimizer=accelerator.prepare_optimizer(optimizer),
-        # Not prepared: Accelerate's wrapper would step it once per process.
-        scheduler=_scheduler(optimizer, config.policy, total_steps),
+        scheduler=scheduler,
         segmenter=compressor.segmenter(compression_options(config), config.hyperparams.max_seq_len),
         target=Target(config.hyperparams.compression_rate, config.hyperparams.target_token),
         context_filter=context_filter(config),
@@ -169,6 +202,7 @@ def prepare_run(
         behaviour=None,
         library=library,
         replay=replay,
+        merge_adapters=merge_adapters,
         memory=Memory(config.compute.micro_batch_size),
         total_steps=total_steps,
     )
@@ -290,9 +324,11 @@ def _check_same_teacher(lock: Path, teacher: TeacherClient) -> None:
 
 def _restore(run: Run) -> None:
     progress, tensors = load_latest(run.folder / CHECKPOINTS, run.accelerator.device)
-    run.accelerator.unwrap_model(run.model).load_state_dict(tensors["model"])
+    run.compressor.model.load_state_dict(tensors["model"])
     run.optimizer.load_state_dict(tensors["optimizer"])
     run.scheduler.load_state_dict(tensors["scheduler"])
+    if run.accelerator.scaler and "scaler" in tensors:
+        run.accelerator.scaler.load_state_dict(tensors["scaler"])
     run.finished_steps = progress.step
     run.validated_steps = progress.validated_step
     run.teacher_calls = progress.teacher_calls
