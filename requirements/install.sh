@@ -69,5 +69,5 @@ else
     pip install --quiet --constraint "$constraints" torch
 fi
 echo "install: everything else"
-pip install --quiet --constraint "$constraints" --editable "$root[train,postgres,plot,data,docs,dev]"
+pip install --quiet --constraint "$constraints" --editable "$root[train,postgres,plot,data,docs,dev,otel]"
 pip check

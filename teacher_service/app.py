@@ -27,6 +27,7 @@ from teacher_service.replies import error_reply
 from teacher_service.request_log import RequestLog
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
+from teacher_service.tracing import Tracing
 from teacher_service.turns import Turns
 from teacher_service.usage import UsageLog
 
@@ -49,7 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
             "NAME` makes one, and from then on all need one",
             settings.host,
         )
-    teacher = open_teacher(settings)
+    tracing = Tracing() if settings.traces else None
+    teacher = open_teacher(settings, tracing)
     rates, sessions = Rates(teacher.counters), Sessions(ring)
     searcher = Searcher(teacher.store)
 
@@ -61,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         keeping.cancel()
         await searcher.close()
         await teacher.close(settings.stop_grace_s)
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(title="taco teacher", lifespan=lifespan, openapi_url=None)
     app.state.teacher = teacher
@@ -75,10 +79,12 @@ def create_app(settings: Settings) -> FastAPI:
     hosts = hosts_of(settings.host, settings.allowed_hosts)
     app.add_middleware(Gate, ring=ring, sessions=sessions, hosts=hosts)
     app.add_middleware(RequestLog)  # Around the gate: what is refused has a name too.
+    if tracing:
+        app.add_middleware(tracing.around)
     return app
 
 
-def open_teacher(settings: Settings) -> Teacher:
+def open_teacher(settings: Settings, tracing: Tracing | None = None) -> Teacher:
     """The teacher of these settings: a recorder has a backend, a replay server has only the store.
 
     Raises:
@@ -87,6 +93,8 @@ def open_teacher(settings: Settings) -> Teacher:
     place = settings.store or default_store_path()
     replay = settings.mode == "replay"
     backend = None if replay else build_backend(settings)
+    if backend and tracing:
+        backend = tracing.of_backend(backend, settings.backend)
     try:
         store = CompletionStore.open(place, read_only=replay)
         if backend and settings.identity == "plain":

@@ -167,6 +167,8 @@ class Settings(Section):
     """Completions being made at one time; beyond it clients are told to wait."""
     log_format: Literal["text", "json"] = "text"
     """Lines for people, or one JSON object a line; both name the request that they belong to."""
+    traces: bool = False
+    """Send traces by OpenTelemetry (`taco-rewards[otel]`), to where its own variables say."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 20
     """At a stop, how long completions under way may take to arrive and be stored."""
     prices: PriceSettings = PriceSettings()
