@@ -211,8 +211,15 @@ class Policy(_Section):
     """`rate_held` meets the target length in the mean, `exact_count` always, `bernoulli` never."""
     rates: tuple[Annotated[Float, Field(gt=0.0, lt=1.0)], ...] = ()
     """Target rates to train for, so that one compressor serves a range; empty: the one rate."""
-    loss: Literal["leave_one_out", "group_normalized", "none", "reference"] = "leave_one_out"
-    """The baseline; `reference`: one rollout, no baseline, log-probs averaged over the words."""
+    start_rate: Annotated[Float, Field(gt=0.0, lt=1.0)] | None = None
+    """Target rate of the first step, which moves evenly to the run's own; None: that throughout."""
+    start_rate_steps: Positive = 100
+    """Steps after which the rate is the run's own, where there is a `start_rate`."""
+    loss: Literal[
+        "leave_one_out", "group_normalized", "greedy", "moving_average", "none", "reference"
+    ] = "leave_one_out"
+    """The baseline; `greedy`: the text as deployed, one more to ask about for each example;
+    `reference`: one rollout, no baseline, log-probs averaged over the words."""
     credit: Literal["rollout", "word"] = "rollout"
     """`word`: by question, and scaled by how far the rest of a group shows that a word matters."""
     rollouts_per_example: Positive = 8
@@ -250,17 +257,20 @@ class Policy(_Section):
                 f"rollouts_per_example: {self.loss} compares the rollouts of a group, so it needs "
                 f"at least 2, and got {self.rollouts_per_example}; raise it, or set loss: none"
             )
-        if self.credit == "word" and self.samples < 2:
+        drawn = 1 if self.loss == "reference" else self.rollouts_per_example
+        if self.credit == "word" and drawn < 2:
             raise ValueError(
                 "credit: word asks the other rollouts of a group which words matter, so it needs "
-                f"at least 2 of them, and got {self.samples}; set credit: rollout"
+                f"at least 2 of them, and got {drawn}; set credit: rollout"
             )
         return self
 
     @property
     def samples(self) -> int:
-        """Rollouts drawn per example (S)."""
-        return 1 if self.loss == "reference" else self.rollouts_per_example
+        """Rollouts per example (S); under the greedy baseline, the deployed text is the last."""
+        if self.loss == "reference":
+            return 1
+        return self.rollouts_per_example + (self.loss == "greedy")
 
 
 class Reward(_Section):
@@ -275,6 +285,9 @@ class Reward(_Section):
     """For a text at or below min(0.1, rate / 2) of the original."""
     out_of_tolerance: Float = -0.1
     """For any other text too far from its target length."""
+    length_penalty: Annotated[Float, Field(gt=0.0)] | None = None
+    """Taken off for each share of the original beyond the tolerance; when set, it takes the place
+    of the two rewards above, and the teacher is asked about texts of any length."""
     refused: Float = 0.4
     """Used under `policy.loss: reference` only; otherwise a refusal is masked."""
 
@@ -381,6 +394,11 @@ class Config(_Section):
                 "reuse.runs: needs words that are drawn independently, for each to have a ratio of "
                 "its own, and policy.sampler: exact_count draws them together; set rate_held"
             )
+        if self.reuse.runs and self.policy.loss == "greedy":
+            raise ValueError(
+                "reuse.runs: policy.loss: greedy compares with what the run's policy would deploy, "
+                "which no recorded run has asked about; set leave_one_out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -390,6 +408,12 @@ class Config(_Section):
                 f"policy.rates: {list(self.policy.rates)} has no effect, because "
                 f"hyperparams.target_token: {self.hyperparams.target_token} sets every example's "
                 "rate; leave one of them out"
+            )
+        if self.policy.start_rate and (self.policy.rates or self.hyperparams.target_token >= 1):
+            raise ValueError(
+                f"policy.start_rate: {self.policy.start_rate} leads to one rate, "
+                "hyperparams.compression_rate, and policy.rates or hyperparams.target_token set "
+                "others; leave it out"
             )
         return self
 

@@ -116,7 +116,8 @@ class Rollout:
     replies: tuple[TeacherReply, ...] = ()
     """One per question, in the example's order; empty when the teacher was not asked."""
     scores: tuple[float, ...] = ()
-    """The metric of each question's answer; empty unless the outcome is SCORED."""
+    """The metric of each question's answer; empty unless the outcome is SCORED. The reward is their
+    mean, less what the length costs."""
     log_odds: tuple[bytes, ...] = ()
     """One entry per chunk: each word's log-odds of being kept when the mask was drawn, float32;
     empty where words are not drawn independently of each other."""

@@ -11,6 +11,8 @@ from trainer.config import Config
 from trainer.learning.launch import resume, train_new
 
 STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2, "credit": "word"}
+ON_THE_WAY = {"loss": "moving_average", "start_rate": 0.7, "start_rate_steps": 6}
+"""What has a state or a schedule."""
 
 
 @pytest.fixture
@@ -49,6 +51,35 @@ def test_a_run_with_every_option_goes_on_bit_for_bit(train, teacher_url):
     assert distances == [step["policy/kl_to_start"] for step in _steps(whole)]
     assert distances[0] == 0.0
     assert min(distances[1:]) > 0.0
+
+
+def test_a_runs_average_and_rate_go_on_where_they_were(train, teacher_url):
+    """Stopped after the fourth of eight steps, with the rate still on its way."""
+    whole = train(**ON_THE_WAY)
+
+    def stop(line):
+        if "step 4/8" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", stop, **ON_THE_WAY)
+    folder = Path(whole.folder).with_name("stopped")
+    resumed = resume(folder, teacher_url=teacher_url, report=lambda _: None)
+    assert resumed.weights_digest == whole.weights_digest
+    rates = [step["rate/achieved"] for step in _steps(resumed)]
+    assert rates[:2] == pytest.approx([0.7, 0.65], abs=0.05)
+    assert rates[-2:] == pytest.approx([0.4, 0.4], abs=0.05)
+
+
+def test_the_greedy_baseline_asks_about_one_more_text(train, finished):
+    """It is judged and recorded as the last of its group, and counts as a call."""
+    result = train(loss="greedy")
+    log = Path(result.folder) / "logs/rollouts.jsonl"
+    rollouts = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    samples = [rollout["sample"] for rollout in rollouts if rollout["phase"] == "train"]
+    assert sorted(set(samples)) == [0, 1, 2, 3]
+    assert result.teacher_calls > finished.teacher_calls
+    assert result.weights_digest != finished.weights_digest
 
 
 def test_passes_learn_more_from_the_same_rollouts(train, finished):

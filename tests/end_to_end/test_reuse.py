@@ -221,6 +221,8 @@ def test_words_drawn_together_have_no_ratios(document):
     """The exact sampler is refused where the config is read."""
     with pytest.raises(ValueError, match=r"reuse\.runs: needs words that are drawn independently"):
         Config.model_validate(document(policy={"sampler": "exact_count"}, reuse={"runs": ["a"]}))
+    with pytest.raises(ValidationError, match="no recorded run has asked about"):
+        Config.model_validate(document(policy={"loss": "greedy"}, reuse={"runs": ["a"]}))
 
 
 def test_the_command_names_runs(taco, recorded, document, teacher_url, tmp_path, monkeypatch):

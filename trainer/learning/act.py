@@ -197,13 +197,19 @@ def sample_batch(
     noise: Noise,
     samples: int,
     recalled: Sequence[RecordedGroup | None],
+    last: Sequence[KeepMask] | None = None,
 ) -> SampledBatch:
-    """S masks per example from the same logits, and the texts that they leave.
+    """Masks from the same logits, `samples` per example, and the texts that they leave.
 
-    Where an example has a recorded group, its masks are those.
+    Where an example has a recorded group, its masks are those. Where each example has a `last`
+    mask, that is one more, which was not drawn.
     """
-    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, policy.free_CW.shape[1]))
-    keep_mask_SCW = policy.draw(noise_SCW.to(policy.free_CW.device))
+    width, device = policy.free_CW.shape[1], policy.free_CW.device
+    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, width))
+    keep_mask_SCW = policy.draw(noise_SCW.to(device))
+    if last is not None:
+        last_CW = _padded([mask_W for mask in last for mask_W in mask], width, device)
+        keep_mask_SCW = torch.cat([keep_mask_SCW, last_CW[None]])
     return _sampled_batch(policy, batch, segmenter, keep_mask_SCW, recalled)
 
 
@@ -284,14 +290,25 @@ def deploy_batch(
     exact: bool,
 ) -> list[CompressedText]:
     """One text per example, cut by the deployment rule."""
-    masks = deployment_masks(
+    masks = deployed_masks(batch, compressor, segmenter, exact=exact)
+    return deployed_texts(batch, masks, segmenter)
+
+
+def deployed_masks(
+    batch: Sequence[PreparedExample],
+    compressor: PromptCompressorReinforce,
+    segmenter: Segmenter,
+    *,
+    exact: bool,
+) -> list[KeepMask]:
+    """What the deployment rule keeps of each example."""
+    return deployment_masks(
         compressor,
         segmenter,
         [prepared.prompt for prepared in batch],
         [prepared.target_rate for prepared in batch],
         exact=exact,
     )
-    return deployed_texts(batch, masks, segmenter)
 
 
 def deployed_texts(

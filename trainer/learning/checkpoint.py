@@ -35,6 +35,8 @@ class Progress:
     """(text, question) pairs asked for so far, validation not counted."""
     standing: Standing = field(default_factory=Standing)
     """The best validation so far; `save_best` has its weights, where they are wanted."""
+    reward_average: float = 0.0
+    """As `Run.reward_average`."""
 
 
 def save_checkpoint(

@@ -13,6 +13,7 @@ from trainer.types import Outcome, Rollout
 ESTIMATORS = {
     "leave_one_out": reinforce.leave_one_out,
     "group_normalized": reinforce.group_normalized,
+    "greedy": reinforce.greedy,
     "none": reinforce.no_baseline,
     "reference": reinforce.no_baseline,
 }
@@ -63,14 +64,20 @@ def rewards_of(
         if reward is None:
             continue
         valid_BS[example, sample] = True
-        scores = rollout.scores if by_question and rollout.scores else [reward] * counts[example]
+        scores = [reward] * counts[example]
+        if by_question and rollout.scores:
+            # What the length costs is every question's. It is exactly 0 where it costs nothing.
+            penalty = sum(rollout.scores) / len(rollout.scores) - reward
+            scores = [score - penalty for score in rollout.scores]
         reward_BQS[example, : counts[example], sample] = torch.tensor(scores)
     asked_BQ = torch.arange(shape[1]) < torch.tensor(counts)[:, None]
     device = sampled.keep_mask_SCW.device
     return Rewards(reward_BQS.to(device), asked_BQ.to(device), valid_BS.to(device))
 
 
-def assign_credit(rewards: Rewards, sampled: SampledBatch, loss: str, *, by_word: bool) -> Credit:
+def assign_credit(
+    rewards: Rewards, sampled: SampledBatch, loss: str, *, by_word: bool, average: float = 0.0
+) -> Credit:
     """What each word of each rollout earned beyond its baseline.
 
     Args:
@@ -78,9 +85,14 @@ def assign_credit(rewards: Rewards, sampled: SampledBatch, loss: str, *, by_word
         sampled: the actions.
         loss: as in the config; which estimator.
         by_word: scale a word's advantage by its relevance to each question.
+        average: what `moving_average` compares with.
     """
     valid_BQS = rewards.valid_BS[:, None].expand_as(rewards.reward_BQS)
-    advantage_BQS, counts_BQS = ESTIMATORS[loss](rewards.reward_BQS, valid_BQS)
+    if loss == "moving_average":
+        estimated = reinforce.moving_average(rewards.reward_BQS, valid_BQS, average=average)
+    else:
+        estimated = ESTIMATORS[loss](rewards.reward_BQS, valid_BQS)
+    advantage_BQS, counts_BQS = estimated
     counts_BS = counts_BQS[:, 0]
     advantage_CQS = advantage_BQS[sampled.example_C]
     if not by_word:

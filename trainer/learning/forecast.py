@@ -99,10 +99,13 @@ class _Counter:
         hyperparams = config.hyperparams
         self._template = config.task.prompt
         self._count = tokenizer.count
-        self._rates = config.policy.rates or (hyperparams.compression_rate,)
+        first = config.policy.start_rate or hyperparams.compression_rate
+        self._rates = config.policy.rates or (first, hyperparams.compression_rate)
         self._target_token = hyperparams.target_token
         self._lengths = LengthRule(
-            hyperparams.compression_relaxation_tokens, config.reward.compression_tolerance
+            hyperparams.compression_relaxation_tokens,
+            config.reward.compression_tolerance,
+            config.reward.length_penalty,
         )
         system = config.task.system_message
         self._around = _TOKENS_OF_REPLY + _TOKENS_PER_MESSAGE
@@ -113,11 +116,10 @@ class _Counter:
         """One compression of an example, asked about with all its questions."""
         tokens = sum(map(self._count, example.contexts))
         longest = max(
-            Target(rate, self._target_token).rate_for(tokens) * tokens
-            + self._lengths.allowed(tokens)
+            self._lengths.longest(tokens, Target(rate, self._target_token).rate_for(tokens))
             for rate in self._rates
         )
-        return self._asked(example.questions, int(min(longest, tokens)))
+        return self._asked(example.questions, int(longest))
 
     def missing_references(self, example: Example) -> Asked:
         """The original, asked about with each question whose reference completion is missing."""

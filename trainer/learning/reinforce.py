@@ -9,6 +9,8 @@ from torch import Tensor
 
 RELEVANCE_FLOOR = 0.1
 """Of a word's relevance. At 0 a word that one success lacked by luck would never be learnt."""
+AVERAGE_DECAY = 0.9
+"""Of the moving average, by step."""
 _SPREAD_FLOOR = 1e-4
 """Added to a group's standard deviation, as in GRPO's published code."""
 
@@ -51,6 +53,31 @@ def group_normalized(reward_XS: Tensor, valid_XS: Tensor) -> tuple[Tensor, Tenso
 def no_baseline(reward_XS: Tensor, valid_XS: Tensor) -> tuple[Tensor, Tensor]:
     """The reward itself, as in the reference's loss; same results as `leave_one_out`."""
     return torch.where(valid_XS, reward_XS, 0.0), valid_XS
+
+
+def greedy(reward_XS: Tensor, valid_XS: Tensor) -> tuple[Tensor, Tensor]:
+    """Each rollout against the text as deployed, the group's last (self-critical; Rennie et al.).
+
+    Same arguments and results as `leave_one_out`. The last one itself was not drawn and does not
+    count; a group whose last is not valid gets no update.
+    """
+    counts_XS = valid_XS & valid_XS[..., -1:]
+    counts_XS = torch.cat([counts_XS[..., :-1], torch.zeros_like(counts_XS[..., -1:])], dim=-1)
+    return torch.where(counts_XS, reward_XS - reward_XS[..., -1:], 0.0), counts_XS
+
+
+def moving_average(reward_XS: Tensor, valid_XS: Tensor, *, average: float) -> tuple[Tensor, Tensor]:
+    """Each rollout against the mean reward of the steps before; results as of `leave_one_out`."""
+    return torch.where(valid_XS, reward_XS - average, 0.0), valid_XS
+
+
+def averaged(average: float, reward: float, step: int) -> float:
+    """The moving average once step number `step`, counted from 1, has had its mean reward.
+
+    Recent steps count more, by 0.9 a step; weights add up to 1 from the first step on.
+    """
+    weight = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY**step)
+    return average + weight * (reward - average)
 
 
 def relevance(reward_CQS: Tensor, valid_CS: Tensor, keep_mask_CSW: Tensor) -> Tensor:

@@ -95,6 +95,8 @@ class Run:
     """Sees whether anything is learnt."""
     watch: Watch | None = None
     """Told of every step's figures; None: a line an interval is reported instead."""
+    reward_average: float = 0.0
+    """The mean reward of the steps so far, recent ones counting more: a baseline."""
     torn: bool = False
     """The weights are not those after the last finished step: this is no state to save."""
 
@@ -121,6 +123,7 @@ class Run:
                     measure_logs(self.folder, files),
                     self.teacher_calls,
                     self.standing,
+                    self.reward_average,
                 ),
                 {
                     "model": self._weights(),

@@ -192,7 +192,9 @@ def prepare_run(
         allowance=allowance,
         metric=load_metric(config.reward.metric),
         lengths=LengthRule(
-            config.hyperparams.compression_relaxation_tokens, config.reward.compression_tolerance
+            config.hyperparams.compression_relaxation_tokens,
+            config.reward.compression_tolerance,
+            config.reward.length_penalty,
         ),
         constants=RewardConstants(
             config.reward.over_compressed, config.reward.out_of_tolerance, config.reward.refused
@@ -333,5 +335,6 @@ def _restore(run: Run) -> None:
     run.validated_steps = progress.validated_step
     run.teacher_calls = progress.teacher_calls
     run.standing = progress.standing
+    run.reward_average = progress.reward_average
     if run.accelerator.is_main_process:
         cut_back_logs(run.folder, progress.log_bytes)

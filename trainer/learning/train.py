@@ -23,16 +23,18 @@ from functools import partial
 import torch
 
 from trainer.errors import ReplayError, StepError
+from trainer.learning import reinforce
 from trainer.learning.act import (
     PreparedExample,
     SampledBatch,
+    deployed_masks,
     describe_draws,
     joined,
     locked_batch,
     sample_batch,
 )
 from trainer.learning.asking import in_order, judge, prepare
-from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of
+from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
@@ -42,6 +44,7 @@ from trainer.learning.run import Run
 from trainer.learning.summary import (
     console_line,
     learning_metrics,
+    mean_reward,
     outcome_metrics,
     replies_asked,
 )
@@ -152,7 +155,7 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
     with run.times.phase("prepare"):
         # A process without an example still takes part in the backward pass.
         examples = mine or batch.examples[:1]
-        prepared = prepare(run, examples, training_targets(run, batch.epoch, examples))
+        prepared = prepare(run, examples, training_targets(run, batch, examples))
     with stopping_together(run.accelerator):
         policies, sampled = draw(run, batch, prepared)
         with run.times.phase("teacher"), stop.waiting():
@@ -191,12 +194,17 @@ def draw(
         return policies, sampled
 
 
-def training_targets(run: Run, epoch: int, examples: Sequence[Example]) -> list[Target]:
-    """The run's target for each example, or one of `policy.rates`."""
-    rates, seed = run.config.policy.rates, run.config.run.seed
-    if not rates:
-        return [run.target] * len(examples)
-    return [Target(rate_of(example.id, seed, epoch, rates)) for example in examples]
+def training_targets(run: Run, batch: Batch, examples: Sequence[Example]) -> list[Target]:
+    """The run's target for each example, one on the way to it, or one of `policy.rates`."""
+    policy, seed = run.config.policy, run.config.run.seed
+    if policy.rates:
+        rates = [rate_of(example.id, seed, batch.epoch, policy.rates) for example in examples]
+        return list(map(Target, rates))
+    if policy.start_rate:
+        steps = policy.start_rate_steps
+        rate = rate_at(batch.step, policy.start_rate, run.target.rate, steps)
+        return [Target(rate)] * len(examples)
+    return [run.target] * len(examples)
 
 
 def recall(
@@ -226,14 +234,19 @@ def take_masks(
 ) -> SampledBatch:
     """Draw S masks per example, but where some are recalled.
 
-    A replay with locked masks takes the recorded ones.
+    A replay with locked masks takes the recorded ones. Under the greedy baseline, the last is what
+    would be deployed.
     """
     samples = run.config.policy.samples
     if run.replay and run.replay.locked_masks:
         masks = run.replay.masks("train", batch.step, prepared, samples)
         return locked_batch(policy, prepared, run.segmenter, masks, recalled)
     noise = partial(uniform_noise, run.config.run.seed, batch.epoch)
-    return sample_batch(policy, prepared, run.segmenter, noise, samples, recalled)
+    if run.config.policy.loss != "greedy":
+        return sample_batch(policy, prepared, run.segmenter, noise, samples, recalled)
+    exact = run.config.evaluation.rate == "exact"
+    last = deployed_masks(prepared, run.compressor, run.segmenter, exact=exact)
+    return sample_batch(policy, prepared, run.segmenter, noise, samples - 1, recalled, last)
 
 
 def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
@@ -246,6 +259,9 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += len(replies_asked(experience.rollouts))
+    run.reward_average = reinforce.averaged(
+        run.reward_average, mean_reward(experience.rollouts), batch.step
+    )
     with run.times.phase("record"):
         run.record("train", batch.step, experience.rollouts)
         metrics = {
@@ -273,7 +289,9 @@ def credit_of(run: Run, experience: Experience) -> Credit:
     # Only the reference pays for a refusal; otherwise it says nothing of the compression.
     refused = run.constants.refused if policy.loss == "reference" else None
     rewards = rewards_of(experience.own, sampled, by_question=by_word, refused=refused)
-    credit = assign_credit(rewards, sampled, policy.loss, by_word=by_word)
+    credit = assign_credit(
+        rewards, sampled, policy.loss, by_word=by_word, average=run.reward_average
+    )
     if policy.loss != "reference":
         return credit
     # It averages log-probs over a text, where we sum them.

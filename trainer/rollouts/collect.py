@@ -10,7 +10,7 @@ from itertools import chain, repeat
 import numpy as np
 
 from trainer.errors import TooManyFailures
-from trainer.rollouts.rewards import RewardConstants, length_case
+from trainer.rollouts.rewards import RewardConstants, length_case, length_penalty
 from trainer.types import Example, Outcome, Rollout, Source, TeacherItem, TeacherReply
 
 Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
@@ -46,12 +46,33 @@ class LengthRule:
     relaxation_tokens: int
     tolerance: float | None
     """A share of the original length; when set, it overrides `relaxation_tokens`."""
+    penalty: float | None = None
+    """Price of a whole original's length beyond the tolerance; None: such texts are not asked
+    about, and earn what they earn by rule."""
 
     def case(self, compressed: CompressedText) -> str | None:
         """Which length rule applies, or None: the text is worth asking about."""
+        if self.penalty is not None:
+            return None
         original = compressed.original_tokens
         allowed = self.allowed(original)
         return length_case(original, compressed.compressed_tokens, compressed.target_rate, allowed)
+
+    def penalty_of(self, compressed: CompressedText) -> float:
+        """What a text of the wrong length loses of its reward; 0 within the tolerance."""
+        original = max(compressed.original_tokens, 1)
+        return length_penalty(
+            compressed.compressed_tokens / original,
+            compressed.target_rate,
+            self.allowed(original) / original,
+            self.penalty or 0.0,
+        )
+
+    def longest(self, original_tokens: int, rate: float) -> float:
+        """Tokens of the longest text that the teacher is asked about."""
+        if self.penalty is not None:
+            return original_tokens
+        return min(rate * original_tokens + self.allowed(original_tokens), original_tokens)
 
     def allowed(self, original_tokens: int) -> float:
         """Tokens that a compressed text may lie from its target."""
@@ -93,7 +114,7 @@ def collect(
     items = [item for text in asked for item in _items(text, recorded.get(_place(text), ()))]
     replies = iter(ask(items))
     return [
-        _judge(text, case, _replies_for(text, case, replies, standing), metric, constants)
+        _judge(text, case, _replies_for(text, case, replies, standing), metric, lengths, constants)
         for text, case in zip(texts, cases, strict=True)
     ]
 
@@ -144,6 +165,7 @@ def _judge(
     case: str | None,
     replies: tuple[TeacherReply, ...],
     metric: Metric,
+    lengths: LengthRule,
     constants: RewardConstants,
 ) -> Rollout:
     scores: tuple[float, ...] = ()
@@ -152,7 +174,7 @@ def _judge(
         outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
     else:
         outcome, scores = _score(text.example, replies, metric)
-        reward = sum(scores) / len(scores) if scores else None
+        reward = sum(scores) / len(scores) - lengths.penalty_of(text) if scores else None
     return Rollout(
         example_id=text.example.id,
         sample_index=text.sample_index,

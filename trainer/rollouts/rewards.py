@@ -59,6 +59,15 @@ def length_case(
     return None
 
 
+def length_penalty(rate: float, target: float, tolerance: float, price: float) -> float:
+    """What a length costs: price * max(0, |rate - target| - tolerance), all shares of the original.
+
+    Without the step of `length_case`, so that a text which almost has the right length is worth
+    almost as much as one which has it.
+    """
+    return price * max(0.0, abs(rate - target) - tolerance - _ROUNDING)
+
+
 def calculate_rewards(
     *,
     original_tokens: int,

@@ -9,6 +9,7 @@ import torch
 from trainer.learning.act import (
     chunks_of,
     deploy_batch,
+    deployed_masks,
     describe_draws,
     locked_batch,
     mask_policy,
@@ -130,6 +131,19 @@ def test_masks_do_not_depend_on_the_batch(compressor, examples, sampler):
     torch.testing.assert_close(
         log_probs(policy_beside, beside)[2], log_probs(policy, alone)[0], rtol=1e-4, atol=1e-4
     )
+
+
+def test_the_deployed_text_comes_after_those_that_are_drawn(compressor, examples):
+    """Which are the same as without it."""
+    prepared, policy, drawn = act(compressor, examples[:2], size=24)
+    segmenter = compressor.segmenter(CompressionOptions(), 24)
+    last = deployed_masks(prepared, compressor, segmenter, exact=False)
+    sampled = sample_batch(policy, prepared, segmenter, NOISE, SAMPLES, [None] * 2, last)
+    deployed = deploy_batch(prepared, compressor, segmenter, exact=False)
+    assert torch.equal(sampled.keep_mask_SCW[:SAMPLES], drawn.keep_mask_SCW)
+    assert [text.text for text in sampled.texts[SAMPLES :: SAMPLES + 1]] == [
+        text.text for text in deployed
+    ]
 
 
 def test_several_chunks_are_one_rollout(compressor, examples):

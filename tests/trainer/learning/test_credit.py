@@ -46,6 +46,13 @@ def test_rewards_by_question(sampled, own):
     assert rewards.valid_BS.all()
 
 
+def test_what_the_length_costs_is_every_questions(sampled, own, make_rollout):
+    """A rollout of 0.5 in the mean that lost 0.2 for its length."""
+    own[0] = make_rollout(scores=(1.0, 0.0), reward=0.3)
+    rewards = rewards_of(own, sampled, by_question=True, refused=None)
+    np.testing.assert_allclose(rewards.reward_BQS[0, :, 0], [0.8, -0.2], rtol=1e-6)
+
+
 def test_rewards_by_rollout(sampled, own):
     """One each, their mean over the questions."""
     rewards = rewards_of(own, sampled, by_question=False, refused=None)
@@ -76,6 +83,14 @@ def test_a_rollouts_words_share_its_advantage(sampled, own):
     credit = assign_credit(rewards, sampled, "leave_one_out", by_word=False)
     expected = [[[0.25], [0.25], [1.1]], [[-0.25], [-0.25], [-1.1]]]
     np.testing.assert_allclose(credit.advantage_SCW, expected, rtol=1e-6)
+
+
+def test_the_average_so_far_is_a_baseline(sampled, own):
+    """The one that is handed in."""
+    rewards = rewards_of(own, sampled, by_question=False, refused=None)
+    credit = assign_credit(rewards, sampled, "moving_average", by_word=False, average=0.5)
+    expected = [[[0.0], [0.0], [0.5]], [[-0.25], [-0.25], [-0.6]]]
+    np.testing.assert_allclose(credit.advantage_SCW, expected, atol=1e-6)
 
 
 def test_words_earn_by_what_the_other_rollout_shows(sampled, own):

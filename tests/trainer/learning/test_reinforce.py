@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from trainer.learning.reinforce import (
+    averaged,
     clipped_ratio,
+    greedy,
     group_normalized,
     leave_one_out,
+    moving_average,
     no_baseline,
     policy_loss,
     relevance,
@@ -48,6 +51,33 @@ def test_the_plain_loss_uses_the_reward_itself() -> None:
     """No baseline: the reference's estimator."""
     advantage_BS, counts_BS = no_baseline(torch.tensor([[0.5]]), torch.tensor([[True]]))
     assert (advantage_BS.item(), counts_BS.item()) == (0.5, True)
+
+
+def test_greedy_compares_with_the_deployed_text_which_comes_last() -> None:
+    """Rewards 1 and 0.25 against 0.5. Where that text failed, nothing can be compared."""
+    reward_BS = torch.tensor([[1.0, 0.25, 0.5], [1.0, 0.0, 9.0], [1.0, 7.0, 0.5]])
+    valid_BS = torch.tensor([[True, True, True], [True, True, False], [True, False, True]])
+    advantage_BS, counts_BS = greedy(reward_BS, valid_BS)
+    assert advantage_BS.tolist() == [[0.5, -0.25, 0.0], [0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]
+    assert counts_BS.tolist() == [[True, True, False], [False] * 3, [True, False, False]]
+
+
+def test_the_moving_average_weighs_recent_steps_more() -> None:
+    """After rewards 1 and 0: (0.9 * 1 + 0) / 1.9. The first step is the average of itself."""
+    first = averaged(0.0, 1.0, 1)
+    assert first == pytest.approx(1.0)
+    assert averaged(first, 0.0, 2) == pytest.approx(0.9 / 1.9)
+
+
+def test_rollouts_are_compared_with_the_moving_average() -> None:
+    """The same for every group; what failed does not count."""
+    advantage_BS, counts_BS = moving_average(
+        torch.tensor([[1.0, 0.0], [0.5, 7.0]]),
+        torch.tensor([[True, True], [True, False]]),
+        average=0.25,
+    )
+    assert advantage_BS.tolist() == [[0.75, -0.25], [0.25, 0.0]]
+    assert counts_BS.tolist() == [[True, True], [True, False]]
 
 
 def test_the_group_is_normalized_by_its_spread() -> None:

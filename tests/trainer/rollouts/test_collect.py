@@ -82,6 +82,19 @@ def test_a_tolerance_is_a_share_of_the_original():
     assert cases == ["out_of_tolerance", None, None, "out_of_tolerance"]
 
 
+def test_a_penalty_takes_the_place_of_the_length_rules():
+    """Every text is asked about; ten of a hundred tokens too many, five of them allowed."""
+    teacher = Teacher()
+    rule = LengthRule(relaxation_tokens=5, tolerance=None, penalty=2.0)
+    texts = [compressed(tokens=tokens) for tokens in (30, 35, 40, 20, 0)]
+    rollouts = judge(texts, teacher, rule)
+    assert [rollout.reward for rollout in rollouts] == pytest.approx([1.0, 1.0, 0.9, 0.9, 0.5])
+    assert {rollout.outcome for rollout in rollouts} == {Outcome.SCORED}
+    assert len(teacher.asked) == 5
+    assert rule.longest(100, 0.3) == 100
+    assert LENGTHS.longest(100, 0.3) == 35
+
+
 def test_the_configs_rewards_are_paid():
     """Not the reference's, where others are set."""
     texts = [compressed(tokens=0), compressed(tokens=90)]
