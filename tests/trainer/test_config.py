@@ -307,7 +307,18 @@ def test_several_rates_and_a_length_in_tokens_exclude_each_other(tmp_path):
         _load(tmp_path, yaml.safe_dump({**SMALLEST, **both}))
 
 
-@pytest.mark.parametrize("loss", ["none", "reference"])
+@pytest.mark.parametrize(
+    "other", [{"policy": {"rates": [0.2]}}, {"hyperparams": {"target_token": 100}}]
+)
+def test_a_start_rate_leads_to_one_rate(tmp_path, other):
+    """The run's own; where examples have rates of their own, there is none to lead to."""
+    assert _load_with(tmp_path, "policy", start_rate=0.6).policy.start_rate == 0.6
+    policy = {"start_rate": 0.6, **other.get("policy", {})}
+    with pytest.raises(ConfigError, match="start_rate: 0.6 leads to one rate"):
+        _load(tmp_path, yaml.safe_dump({**SMALLEST, **other, "policy": policy}))
+
+
+@pytest.mark.parametrize("loss", ["greedy", "none", "reference"])
 def test_credit_by_word_needs_a_group(tmp_path, loss):
     """The other rollouts say which words matter; the reference's loss draws no others."""
     [problem] = _problems(tmp_path, "policy", rollouts_per_example=1, credit="word", loss=loss)
