@@ -214,8 +214,7 @@ def _words(row: Row[IndexedRow], *, answered: bool = True) -> str:
 def _match(search: Search, teachers: Collection[int] | None) -> str:
     """In FTS5's language; words have no quotes in them."""
     terms = [f'"{word}"' for word in search.words]
-    if search.beginning:
-        terms.append(f'"{search.beginning}"*')
+    terms += [f'"{word}"*' for word in search.beginnings]
     if teachers is not None:
         terms.append("(" + " OR ".join(f'"{_TEACHER}{number}"' for number in teachers) + ")")
     return " AND ".join(terms)

@@ -7,41 +7,39 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Written without spaces: each character of these is a word."""
 
 _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+")
+_ASKED = re.compile(rf"({_WORD.pattern})(\*?)")
 _LONGEST = 64
 _MOST_BYTES = 400_000
 """Of all words of one entry: PostgreSQL takes a megabyte, with what it adds."""
 
 _MOST_ASKED = 16
-_UNFINISHED = 3
-"""Letters from which on the last word of a search may be the beginning of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What an entry has to have."""
+    """What an entry has to have, in any order."""
 
-    words: tuple[str, ...]  # All of these, in any order.
-    beginning: str | None = None  # And a word that begins so.
+    words: tuple[str, ...]
+    beginnings: tuple[str, ...] = ()  # A word that begins so, for each.
 
 
 def parse_search(text: str) -> Search | None:
-    """What a person looks for: every word, and the last one may be unfinished.
+    """What a person looks for: every word, and for `begin*` any word that begins so.
 
     None where there is no word in it; of very many words only the first count.
     """
-    words = list(dict.fromkeys(_words(text)))[:_MOST_ASKED]
-    if not words:
-        return None
-    *others, last = words
-    if len(last) >= _UNFINISHED and text.casefold().endswith(last):
-        return Search(tuple(others), last)
-    return Search(tuple(words))
+    whole: dict[str, None] = {}
+    begun: dict[str, None] = {}
+    for found in islice(_ASKED.finditer(text.casefold()), _MOST_ASKED):
+        (begun if found[2] else whole)[found[1][:_LONGEST]] = None
+    return Search(tuple(whole), tuple(begun)) if whole or begun else None
 
 
 def entry_words(document: str, answer: str | None) -> list[str]:

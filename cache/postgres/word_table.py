@@ -93,6 +93,5 @@ def _values(row: Row[IndexedRow]) -> dict[str, object]:
 def _matching(search: Search) -> ColumnElement[Any]:
     """As PostgreSQL's own `tsquery`; words have no quotes in them."""
     terms = [f"'{word}'" for word in search.words]
-    if search.beginning:
-        terms.append(f"'{search.beginning}':*")
+    terms += [f"'{word}':*" for word in search.beginnings]
     return cast(" & ".join(terms), TSQUERY)

@@ -52,6 +52,12 @@ class Filter:
         return Sought(search, self.teacher or None, self.run or None) if search else None
 
     @property
+    def words(self) -> Sequence[str]:
+        """What is marked in the entries that were found."""
+        sought = self.sought
+        return [*sought.search.words, *sought.search.beginnings] if sought else []
+
+    @property
     def query(self) -> str:
         """As part of a link."""
         return urlencode({"text": self.text, "teacher": self.teacher, "run": self.run})

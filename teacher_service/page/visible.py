@@ -1,6 +1,7 @@
 """Text that nobody vouches for, made fit to be looked at: what cannot be seen is named."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -10,6 +11,9 @@ SHORT = 4_000
 
 WHOLE = 1_000_000
 """Characters that are shown of it on demand: what is longer is for an export."""
+
+_LOOKED_AT, _BEFORE = 20, 30
+"""Of an excerpt: how many times its length is looked at, and how much comes before a found word."""
 
 # Controls, what turns the direction of the text around it, what has no width, and halves of a
 # character. Joiners (U+200C, U+200D) stay: scripts and emoji need them.
@@ -46,7 +50,28 @@ def visible(text: str) -> Markup:
     return Markup("").join([*parts, escape(text[end:])])
 
 
-def excerpt(text: str, length: int) -> Markup:
-    """The beginning of a text on one line."""
-    line = " ".join(text[: 4 * length].split())
-    return visible(line[:length]) + "…" * (len(line) > length or len(text) > 4 * length)
+def excerpt(text: str, length: int, words: Sequence[str] = ()) -> Markup:
+    """A part of a text on one line: its beginning, or what is around the first of `words`.
+
+    Args:
+        text: Of any length; only its beginning is looked at.
+        length: Characters that are shown.
+        words: Marked wherever they are; in small letters.
+    """
+    line = " ".join(text[: _LOOKED_AT * length].split())
+    sought = re.compile("|".join(map(re.escape, words)) or "(?!)", re.IGNORECASE)
+    first = sought.search(line)
+    start = max(0, first.start() - _BEFORE) if first and first.end() > length else 0
+    shown = line[start : start + length]
+    cut = len(line) > start + length or len(text) > _LOOKED_AT * length
+    return "…" * (start > 0) + _marked(shown, sought) + "…" * cut
+
+
+def _marked(line: str, sought: re.Pattern[str]) -> Markup:
+    parts = []
+    end = 0
+    for found in sought.finditer(line):
+        parts += [visible(line[end : found.start()]), Markup("<mark>"), visible(found[0])]
+        parts.append(Markup("</mark>"))
+        end = found.end()
+    return Markup("").join([*parts, visible(line[end:])])

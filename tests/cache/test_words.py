@@ -14,22 +14,20 @@ def _document(**request):
 @pytest.mark.parametrize(
     ("text", "search"),
     [
-        ("Anna", Search((), "anna")),
-        ("Anna leads the", Search(("anna", "leads"), "the")),
+        ("Anna", Search(("anna",))),
         ("the  ORION-7!", Search(("the", "orion", "7"))),
-        ("an", Search(("an",))),
-        ("budget ", Search(("budget",))),
+        ("lead* orion vega*", Search(("orion",), ("lead", "vega"))),
         ("who? who?", Search(("who",))),
-        ("Straße", Search((), "strasse")),
+        ("Straße", Search(("strasse",))),
         ("会議", Search(("会", "議"))),
-        ("x" * 100, Search((), "x" * 64)),
-        ('"; DROP TABLE entries; --', Search(("drop", "table", "entries"))),
+        ("x" * 100, Search(("x" * 64,))),
+        ('"; DROP TABLE entries; -- *', Search(("drop", "table", "entries"))),
         ("", None),
         ("?! \u202e", None),
     ],
 )
 def test_a_search_is_its_words(text, search):
-    """The last one may be unfinished, where it is long enough and nothing follows."""
+    """Whole, or as far as a star."""
     assert parse_search(text) == search
 
 

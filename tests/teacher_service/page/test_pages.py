@@ -234,11 +234,16 @@ def test_entries_are_found_by_their_words(service, get):
     """Of request and answer; links keep what was asked for."""
     items = [{"text": f"Anna leads Orion{number}.", "question": "Who?"} for number in range(60)]
     service.batch([*items, {"text": "Bo leads Vega.", "question": "Who?"}], headers=RUN)
-    assert get("/page/entries", text="vega leads").count("Bo leads Vega.") == 1
-    text = unescape(get("/page/entries", text="anna LEADS", teacher="builtin", run="demo-1a2b"))
+    assert "Bo <mark>leads</mark> <mark>Vega</mark>." in get("/page/entries", text="vega leads")
+
+    def unmarked(*path, **parameters):
+        return re.sub("</?mark>", "", unescape(get(*path, **parameters)))
+
+    found = {"text": "anna LEADS", "teacher": "builtin", "run": "demo-1a2b"}
+    text = unmarked("/page/entries", **found)
     assert text.count("Anna leads Orion") == 50
     link = re.search(r'rel="next" href="([^"]+)"', text)[1]
-    assert get(link).count("Anna leads Orion") == 10
+    assert unmarked(link).count("Anna leads Orion") == 10
     assert "Nothing fits" in get("/page/entries", text="anna vega")
     assert "Nothing fits" in get("/page/entries", text="?!")
     exported = get("/page/export", text="vega").splitlines()

@@ -47,4 +47,14 @@ def test_an_excerpt_is_one_line():
     """Of a text of any length."""
     assert excerpt("a\n\n  b", 10) == "a b"
     assert excerpt("<b>" * 1_000_000, 4) == "&lt;b&gt;&lt;…"
-    assert excerpt(" " * 100 + "b", 10) == "…"
+    assert excerpt(" " * 1000 + "b", 10) == "…"
+
+
+def test_an_excerpt_shows_what_was_looked_for():
+    """Marked, and as markup nothing but the mark."""
+    text = "<b>" + "x" * 200 + " Anna leads <i>"
+    assert excerpt(text, 60, ["anna", "<i>"]).endswith(
+        "x <mark>Anna</mark> leads <mark>&lt;i&gt;</mark>"
+    )
+    assert excerpt("Anna", 60, ["anna"]) == "<mark>Anna</mark>"
+    assert excerpt(text, 10, ["nowhere"]) == "&lt;b&gt;xxxxxxx…"
