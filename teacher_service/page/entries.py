@@ -71,9 +71,11 @@ async def entries(
     await teacher_of(request).write_notes()
     asked = Filter(text.strip(), teacher.strip(), run.strip())
     searcher: Searcher = request.app.state.searcher
-    extent = await searcher.catch_up() if asked.text else None
+    if asked.text:
+        await searcher.catch_up()
     store = teacher_of(request).store
     found = await asyncio.to_thread(_list, store, searcher.index, asked, before)
+    extent = searcher.extent
     return page(request, "entries.html", **found, asked=asked, extent=extent, before=before)
 
 

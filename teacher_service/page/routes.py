@@ -38,10 +38,9 @@ _LATEST = 8
 @router.get(HOME)
 async def home(request: Request) -> Response:
     """The service at a glance."""
-    live, glance = await asyncio.gather(
-        _live(request), asyncio.to_thread(teacher_of(request).store.query, _glance)
-    )
-    return page(request, "home.html", **live, **glance)
+    counts, store = request.app.state.counts, teacher_of(request).store
+    _, glance = await asyncio.gather(counts.read(), asyncio.to_thread(store.query, _glance))
+    return page(request, "home.html", **await _live(request), **glance)
 
 
 @router.get("/page/live")

@@ -44,17 +44,17 @@ class Searcher:
             self._index = self._store.word_index()
         return self._index
 
-    async def catch_up(self) -> Extent:
-        """Let the index be brought up to date, and wait for that a moment.
+    @property
+    def extent(self) -> Extent:
+        """How far it goes by now."""
+        return self._extent
 
-        Returns:
-            How far it goes by then. The rest goes on.
-        """
+    async def catch_up(self) -> None:
+        """Let the index be brought up to date, and wait for that a moment; the rest goes on."""
         if self._indexing is None and time.monotonic() - self._indexed_at > _FRESH_S:
             self._indexing = asyncio.create_task(self._catch_up(self.index))
         if self._indexing:
             await asyncio.wait([self._indexing], timeout=_PATIENCE_S)
-        return self._extent
 
     async def close(self) -> None:
         """Stop indexing."""

@@ -28,13 +28,18 @@ class Shown:
     """The part of a text that is shown."""
 
     html: Markup
-    characters: int  # Of the whole text.
-    cut: bool  # Something is not shown.
+    characters: int  # That are shown.
+    of: int  # That there are.
+
+    @property
+    def cut(self) -> bool:
+        """Something is not shown."""
+        return self.characters < self.of
 
 
 def shown(text: str, limit: int) -> Shown:
     """The first `limit` characters of a text."""
-    return Shown(visible(text[:limit]), len(text), len(text) > limit)
+    return Shown(visible(text[:limit]), min(limit, len(text)), len(text))
 
 
 def visible(text: str) -> Markup:

@@ -38,7 +38,7 @@ def test_scripts_of_the_world_are_left_alone(text):
 def test_a_long_text_is_cut_before_anything_is_done_with_it():
     """What is shown is bounded, whatever it is made of."""
     text = shown("\x00" * 1_000_000, SHORT)
-    assert (text.characters, text.cut) == (1_000_000, True)
+    assert (text.characters, text.of, text.cut) == (SHORT, 1_000_000, True)
     assert text.html.count("<i>") == SHORT
     assert not shown("x" * SHORT, SHORT).cut
 
