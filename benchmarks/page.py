@@ -76,11 +76,8 @@ def measure(store: Path, rows: int, requests: int) -> dict[str, object]:
     """Every figure of a service over this store."""
     with own_service(store=store) as url, httpx2.Client(base_url=url, timeout=60) as http:
         first = _milliseconds(http, "/")
-        index_seconds = _index(http)
-        pages = {
-            name: [_milliseconds(http, path) for _ in range(requests)]
-            for name, path in paths(rows).items()
-        }
+        index_seconds = index(http)
+        pages = page_times(http, rows, requests)
         paint = first_paint_ms(url)
     return {
         "rows": rows,
@@ -91,6 +88,20 @@ def measure(store: Path, rows: int, requests: int) -> dict[str, object]:
         "index_seconds": round(index_seconds, 1),
         "index_bytes_per_row": round(word_file_of(store).stat().st_size / rows, 1),
     }
+
+
+def index(http: httpx2.Client) -> float:
+    """Search until every entry is in the index; the seconds that takes."""
+    start = time.perf_counter()
+    while "is being made" in http.get("/page/entries?text=question").raise_for_status().text:
+        time.sleep(0.5)
+    return time.perf_counter() - start
+
+
+def page_times(http: httpx2.Client, rows: int, requests: int) -> dict[str, list[float]]:
+    """Milliseconds of each request, by the kind of page."""
+    kinds = paths(rows).items()
+    return {name: [_milliseconds(http, path) for _ in range(requests)] for name, path in kinds}
 
 
 def paths(rows: int) -> Mapping[str, str]:
@@ -158,14 +169,6 @@ def report(figures: Mapping[str, object]) -> None:
         [(name, f"{p50[name]:.1f}", f"{p99[name]:.1f}") for name in p50],
     )
     publish("page", figures)
-
-
-def _index(http: httpx2.Client) -> float:
-    """Search until every entry is in the index; the seconds that takes."""
-    start = time.perf_counter()
-    while "is being made" in http.get("/page/entries?text=question").raise_for_status().text:
-        time.sleep(0.5)
-    return time.perf_counter() - start
 
 
 def _milliseconds(http: httpx2.Client, path: str) -> float:
