@@ -53,7 +53,7 @@ def run_demo(teacher_url: str | None = None) -> None:
     with _recording_service(teacher_url) as url:
         _make_data(config, url)
         _heading("2. A base compressor, REINFORCE over HTTP, and the comparison")
-        _child("taco.demo_training", str(FOLDER), str(CONFIG), url)
+        _child("taco.demo_training", str(FOLDER), str(CONFIG), url, TACO_TEACHER_URL=url)
     _heading("3. The same training once more, served from the store alone")
     lock = str(FOLDER / "train" / "run.lock")
     if teacher_url:
@@ -168,4 +168,6 @@ def _show(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None
         f"  replayed {summary['replay_weights_digest']}"
     )
     _console.print(f"trained compressor  {summary['model_path']}")
+    if (report := FOLDER / "train" / "report.html").exists():
+        _console.print(f"report              {report} (open it in a browser)")
     _console.print(f"figures             {FOLDER / 'summary.json'} ({summary['seconds']:.0f} s)")

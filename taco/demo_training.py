@@ -2,21 +2,27 @@
 
     python -m taco.demo_training FOLDER CONFIG TEACHER_URL
 
-Writes `base/`, the training run `train/` and `rows.json` into FOLDER.
+Writes `base/`, the training run `train/` with its report, and `rows.json` into FOLDER.
 """
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from taco.progress import live_progress
+from taco.report import Request, report_runs
 from trainer.config import Config
 from trainer.config_file import load_config
+from trainer.errors import TrainerError
 from trainer.evaluation import rows
+from trainer.evaluation.evaluate import mean_interval
+from trainer.evaluation.report import as_means
 from trainer.learning.base import make_base
 from trainer.learning.launch import Result, train_new
 from trainer.policy.compressor import PromptCompressorReinforce
@@ -30,6 +36,8 @@ from trainer.types import Example
 
 CLOSE_ENOUGH = 0.01
 """Rows whose achieved rates lie further apart than this are no fair comparison."""
+
+SHOWN_EXAMPLES = 4
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -59,7 +67,15 @@ def main(folder: Path, config_path: Path, teacher_url: str) -> None:
     base_seconds = time.perf_counter() - start
 
     start = time.perf_counter()
-    result = train_new(config, "train", teacher_url=teacher_url, runs=folder, report=_console.print)
+    with live_progress(_console) as watch:
+        result = train_new(
+            config,
+            "train",
+            teacher_url=teacher_url,
+            runs=folder,
+            report=_console.print,
+            watch=watch,
+        )
     train_seconds = time.perf_counter() - start
 
     _console.print("comparing on fresh meetings, with people, projects and places never seen")
@@ -73,6 +89,16 @@ def main(folder: Path, config_path: Path, teacher_url: str) -> None:
         result,
     )
     (folder / "rows.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    _report(Path(result.folder), folder / "data" / "test.json")
+
+
+def _report(run: Path, data: Path) -> None:
+    """Show the run as a page; the teacher is named by TACO_TEACHER_URL."""
+    request = Request((run,), None, SHOWN_EXAMPLES, (), data, None, None, ask=True)
+    try:
+        report_runs(request)
+    except TrainerError as error:  # Without the extra `plot` the demo is whole all the same.
+        _console.print(f"no report: {error}")
 
 
 def _examples(folder: Path, split: str) -> list[Example]:
@@ -117,6 +143,7 @@ def _compare(
             rows.judge(name, compressions, examples, teacher.complete, config.reward.metric)
             for name, compressions in compressed.items()
         ]
+    _keep_evaluation(Path(result.folder), judged, target, examples, config.run.seed)
     return [
         {
             "name": row.name,
@@ -129,6 +156,34 @@ def _compare(
         }
         for row in judged
     ]
+
+
+def _keep_evaluation(
+    run: Path,
+    judged: Sequence[rows.Row],
+    target: Target,
+    examples: Sequence[Example],
+    seed: int,
+) -> None:
+    """Leave the table in the run's folder, as `taco evaluate` would, for its report."""
+    document = {
+        "signature": {
+            "data": f"{len(examples)} fresh meetings",
+            "metrics": {row.scores.metric: row.scores.signature for row in judged},
+        },
+        "rows": [
+            {
+                "row": row.name,
+                "requested_rate": 1.0 if row.name == "none" else target.rate,
+                "achieved_rate": row.achieved_rate,
+                "agreement": as_means([row.scores], [mean_interval(row.scores, examples, seed)]),
+            }
+            for row in judged
+        ],
+    }
+    (run / "evaluation").mkdir()
+    text = json.dumps(document, indent=2)
+    (run / "evaluation" / "report.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,11 @@ def test_all_of_it_in_small(small_demo, capfd):
     assert achieved["random"] == pytest.approx(achieved["trained"], abs=0.05)
     assert achieved["base"] == pytest.approx(achieved["trained"], abs=0.01)
 
+    page = (small_demo / "train/report.html").read_text()
+    for text in ("Quality against rate", "Example 0", "reward "):
+        assert text in page
     said = capfd.readouterr().out
+    assert "runs/demo/train/report.html (open it in a browser)" in said
     for text in (*f1, "rule-based simulator", "0 backend calls", "bit-identical"):
         assert text in said
 

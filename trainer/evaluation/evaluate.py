@@ -217,9 +217,11 @@ def _figures(
         entities_kept=_mean_kept(entities, originals, texts),
         agreement=agreement,
         correctness=correctness,
-        agreement_intervals=tuple(_interval(scores, examples, plan.seed) for scores in agreement),
+        agreement_intervals=tuple(
+            mean_interval(scores, examples, plan.seed) for scores in agreement
+        ),
         correctness_intervals=tuple(
-            _interval(scores, examples, plan.seed) for scores in correctness
+            mean_interval(scores, examples, plan.seed) for scores in correctness
         ),
     )
 
@@ -281,8 +283,8 @@ def _difference(
     )
 
 
-def _interval(scores: Scores, examples: Sequence[Example], seed: int) -> Interval | None:
-    """Around a row's mean, over other draws of examples."""
+def mean_interval(scores: Scores, examples: Sequence[Example], seed: int) -> Interval | None:
+    """Around a row's mean, over other draws of examples; None where nothing was scored."""
     mean_RN = _example_means([scores], examples)
     if mean_RN is None:
         return None

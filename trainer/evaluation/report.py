@@ -61,12 +61,13 @@ def _row(row: RowFigures, prices: Prices) -> dict[str, Any]:
         "usd_saved_per_1000_prompts": None if price is None else row.tokens_saved * price / 1000,
         "numbers_kept": row.numbers_kept,
         "entities_kept": row.entities_kept,
-        "agreement": _means(row.agreement, row.agreement_intervals),
-        "correctness": _means(row.correctness, row.correctness_intervals) or None,
+        "agreement": as_means(row.agreement, row.agreement_intervals),
+        "correctness": as_means(row.correctness, row.correctness_intervals) or None,
     }
 
 
-def _means(all_scores: Sequence[Scores], intervals: Sequence[Interval | None]) -> dict[str, Any]:
+def as_means(all_scores: Sequence[Scores], intervals: Sequence[Interval | None]) -> dict[str, Any]:
+    """By metric: the mean with its interval, and how many of the answers have a score."""
     return {
         scores.metric: {
             "mean": scores.mean,
