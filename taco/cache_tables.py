@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainer.visible import visible
+
 if TYPE_CHECKING:
     from cache import StoredEntry
     from cache.merging import MergeReport
@@ -54,7 +56,7 @@ def print_figures(title: str, figures: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), shown)
+        table.add_row(name.replace("_", " "), visible(shown))
     _print(title, table)
 
 
@@ -141,7 +143,7 @@ def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     """A table with a title of its own line."""
     table = Table(*columns)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     _print(title, table)
 
 
@@ -150,5 +152,5 @@ def _print(title: str, content: Table | str) -> None:
     console = Console(markup=False, emoji=False, highlight=False)  # Texts are shown as they are.
     if not console.is_terminal:
         console.width = 10_000
-    console.print(title, style="bold")
-    console.print(content)
+    console.print(visible(title), style="bold")
+    console.print(visible(content) if isinstance(content, str) else content)

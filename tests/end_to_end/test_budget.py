@@ -12,6 +12,7 @@ from taco.own_service import own_service
 from tests.tiny_runs import write_meetings
 from trainer.config import Config
 from trainer.errors import ConfigError, TeacherSpent
+from trainer.evaluation.run_report.page import money
 from trainer.learning.launch import resume, train_new
 
 PRICED = "prices: {input_per_million: 2.0, output_per_million: 8.0}\n"
@@ -80,6 +81,21 @@ def test_a_budget_of_money_stops_after_the_step_that_used_it_up(document, url, t
     spent = _spent(url, tmp_path / "trial")
     a_step = spent["money"] / spent["answers"] * 18
     assert 0.005 <= spent["money"] < 0.005 + 2 * a_step
+
+
+def test_a_run_says_what_it_spent_and_saved(document, url, tmp_path):
+    """As the ledger has it; what a second run finds stored is what the first one paid."""
+    config = Config.model_validate(document(hyperparams={"epochs": 1}))
+    first, second = (
+        train_new(config, "trial", teacher_url=url, runs=tmp_path, report=_silent) for _ in range(2)
+    )
+    assert first.spent_usd == pytest.approx(_spent(url, Path(first.folder))["money"])
+    assert first.spent_usd > 0
+    assert second.spent_usd == 0
+    assert second.saved_usd == pytest.approx(first.spent_usd + first.saved_usd)
+    assert money(json.loads((tmp_path / "trial-2/result.json").read_text())) == (
+        f"$0.0000 spent, ${second.saved_usd:.4f} saved"
+    )
 
 
 def test_money_needs_prices(document, teacher_url, tmp_path):

@@ -92,6 +92,17 @@ def test_stats_show_and_find(cache, keys, home):
     assert (none.code, none.err) == (1, "nothing was ever asked about exactly this text\n")
 
 
+def test_a_hostile_answer_does_nothing_to_the_terminal(taco, tmp_path):
+    """What a terminal would obey is spelt out, in a line of the list as in the whole entry."""
+    store = tmp_path / "hostile.sqlite"
+    [key] = _fill(store, ("\x1b]0;taken\x07", "\u202eturned\x1b[2J"))
+    shown = taco("cache", "show", key, "--store", store).out
+    found = taco("cache", "find", "\x1b]0;taken\x07", "--store", store).out
+    for said in (shown, found):
+        assert "⟨U+202E⟩turned⟨U+001B⟩[2J" in said
+        assert not set(said) & set("\x1b\x07\u202e")
+
+
 def test_a_text_comes_from_standard_input(installed_taco, keys, home):
     """A transcript is too long for a command line."""
     command = [Path(sys.executable).with_name("taco"), "cache", "find", "-"]

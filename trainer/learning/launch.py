@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 
 from trainer.config import Budget, Config, resolved
 from trainer.config_file import overridden, restored
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import ConfigError, TeacherRejected, TrainerError
 from trainer.learning.checkpoint import set_damaged_aside
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run, Watch
@@ -52,6 +52,10 @@ class Result:
     """(text, question) pairs asked in training, cached or not."""
     backend_calls: int | None
     """Generations that the service made while the run went on; None where it is not ours."""
+    spent_usd: float | None = None
+    """By the service's ledger; None where it is not ours, or keeps it from us. 0 without prices."""
+    saved_usd: float | None = None
+    """What answers from the store would have cost; likewise."""
 
 
 def train_new(
@@ -231,6 +235,7 @@ def _finish(run: Run, report: Report) -> Result:
         lock_root=root,
         teacher_calls=run.teacher_calls,
         backend_calls=_calls_since(run, calls_before),
+        **_money(run),
     )
     if run.accelerator.is_main_process:
         _announce(run, result, report)
@@ -245,6 +250,16 @@ def _announce(run: Run, result: Result, report: Report) -> None:
     report(f"trained compressor: {result.model_path}{best}")
     if result.lock:
         report(f"lock: {result.lock} (root {result.lock_root})")
+
+
+def _money(run: Run) -> dict[str, float]:
+    if not run.teacher.is_ours:
+        return {}
+    try:
+        spent = run.teacher.spent()
+    except TeacherRejected:  # Who may ask for completions need not be allowed to read the ledger.
+        return {}
+    return {"spent_usd": spent.usd, "saved_usd": spent.saved_usd}
 
 
 def _backend_calls(run: Run) -> int | None:

@@ -77,6 +77,12 @@ class _Amount(BaseModel):
 class _LedgerLine(BaseModel):
     currency: str | None
     spent: _Amount
+    saved_by_hits: _Amount
+    saved_by_collapsing: _Amount
+
+    @property
+    def saved(self) -> tuple[_Amount, _Amount]:
+        return self.saved_by_hits, self.saved_by_collapsing
 
 
 class _Ledger(BaseModel):
@@ -119,8 +125,13 @@ class BatchWire:
         if response.status_code == HTTPStatus.NOT_FOUND:  # It has not asked for anything yet.
             return Spent()
         lines = self._hop.read(response, _Ledger).data
-        usd = sum(line.spent.money or 0.0 for line in lines if line.currency == "USD")
-        return Spent(sum(line.spent.answers for line in lines), usd)
+        priced = [line for line in lines if line.currency == "USD"]
+        saved = [amount for line in priced for amount in line.saved]
+        return Spent(
+            sum(line.spent.answers for line in lines),
+            sum(line.spent.money or 0.0 for line in priced),
+            sum(amount.money or 0.0 for amount in saved),
+        )
 
     def stats(self, deadline: Deadline) -> dict[str, Any] | None:
         """See `Wire`."""

@@ -39,6 +39,8 @@ class Spent:
     calls: int = 0
     usd: float = 0.0
     """0 where the service knows no prices in USD."""
+    saved_usd: float = 0.0
+    """What answers from the store, or shared with another request, would have cost."""
 
 
 class Wire(Protocol):

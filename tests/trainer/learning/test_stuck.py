@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.tiny_runs import tiny_config
+from trainer.learning.launch import train_new
 from trainer.learning.stuck import WINDOW, StuckWatch, why_stuck
 
 HEALTHY = {
@@ -94,3 +96,18 @@ def test_a_cause_is_said_when_it_begins():
         (4 * WINDOW - 3, "learning is stuck, texts of a wrong length"),
         (5 * WINDOW - 9, "learning is stuck, refusals"),
     ]
+
+
+def test_a_run_whose_texts_all_miss_the_length_says_so(meetings, base, teacher_url, tmp_path):
+    """Once, above the figures that go on; the teacher was asked for nothing."""
+    config = tiny_config(
+        meetings,
+        base,
+        hyperparams={"epochs": 7},
+        reward={"compression_tolerance": 0.0, "out_of_tolerance": -0.1},
+        policy={"sampler": "bernoulli"},
+    )
+    said = []
+    train_new(config, "trial", teacher_url=teacher_url, runs=tmp_path, report=said.append)
+    [warning] = [line for line in said if line.startswith("warning")]
+    assert warning.startswith("warning: learning is stuck, texts of a wrong length: ")

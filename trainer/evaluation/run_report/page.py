@@ -145,16 +145,10 @@ def _line(label: str, run: RunRecord) -> RunLine:
 
 def money(result: Mapping[str, Any] | None) -> str:
     """What a run spent and saved, as its teacher service counted."""
-    ledger = (result or {}).get("ledger")
-    amounts = []
-    for line in ledger if isinstance(ledger, list) else []:
-        try:
-            saved = line["saved_by_hits"]["money"] + line["saved_by_collapsing"]["money"]
-            spent = line["spent"]["money"]
-            amounts.append(f"{spent:,.4f} spent, {saved:,.4f} saved ({line['currency']})")
-        except (TypeError, KeyError, ValueError):
-            continue  # No prices were known: null.
-    return "; ".join(amounts) or "no prices"
+    spent, saved = ((result or {}).get(name) for name in ("spent_usd", "saved_usd"))
+    if not isinstance(spent, int | float) or not isinstance(saved, int | float):
+        return "-"
+    return f"${spent:,.4f} spent, ${saved:,.4f} saved" if spent or saved else "no prices"
 
 
 def _from_to(run: RunRecord) -> str:

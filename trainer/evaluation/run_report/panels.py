@@ -41,6 +41,11 @@ class DrawnPanel:
 LEARNING = (
     Panel("Reward", "reward/mean", "Mean of a step's rollouts; diamonds are validations."),
     Panel("Reward, scored only", "reward/scored", "Without the texts of a wrong length."),
+    Panel(
+        "Against people's answers",
+        "validation/answers",
+        "Validation; the reward asks for the teacher's own answers, this for people's.",
+    ),
     Panel("Scored", "outcome/scored", "Share of rollouts with an answer to score.", share=True),
     Panel(
         "Out of range",
@@ -145,11 +150,12 @@ def _sum(metric: str, run: RunRecord) -> Column:
 
 
 def _draw(panel: Panel, runs: Mapping[str, RunRecord], values: Mapping[str, Column]) -> DrawnPanel:
+    there = {label: np.isfinite(column) for label, column in values.items()}
     shown = [
         plots.Curve(
             index,
-            run.steps,
-            values[label],
+            run.steps[there[label]],
+            values[label][there[label]],
             run.validation if panel.metric == "reward/mean" else (),
         )
         for index, (label, run) in enumerate(runs.items())

@@ -83,7 +83,7 @@ class RunRecord:
     steps: Column
     """(N,): the steps of `metrics`."""
     metrics: Mapping[str, Column]
-    """By name, such as `reward/mean`."""
+    """By name, such as `reward/mean`; those of a validation stand at its step."""
     validation: tuple[tuple[int, float], ...]
     """(step, mean reward) of each validation."""
     evaluation: EvaluationFile | None
@@ -127,6 +127,9 @@ def read_run(folder: Path) -> RunRecord:
             "logs; found neither"
         )
     steps, metrics = _metrics(metrics_file, problems)
+    validation_file = metrics_file.with_name("validation.jsonl")
+    if validation_file.exists():
+        metrics |= _at_steps(steps, *_metrics(validation_file, problems))
     return RunRecord(
         folder=folder,
         description=description,
@@ -200,6 +203,16 @@ def _metrics(path: Path, problems: _Problems) -> tuple[Column, dict[str, Column]
     names = dict.fromkeys(name for row in ordered for name in row if "/" in name)
     columns = {name: np.array([_number(row.get(name)) for row in ordered]) for name in names}
     return np.array(sorted(rows), dtype=float), columns
+
+
+def _at_steps(steps: Column, validated: Column, figures: Mapping[str, Column]) -> dict[str, Column]:
+    """Validations' figures in columns over all steps; one without a step's line is left out."""
+    _, place, known = np.intersect1d(steps, validated, return_indices=True)
+    columns = {}
+    for name, values in figures.items():
+        columns[name] = np.full(len(steps), math.nan)
+        columns[name][place] = values[known]
+    return columns
 
 
 def _number(value: object) -> float:

@@ -77,6 +77,19 @@ def test_a_folder_of_no_run_is_refused(tmp_path):
         read_run(tmp_path)
 
 
+def test_validations_stand_at_their_steps(tmp_path):
+    """Beside the figures of the training; one whose step was cut off has no place."""
+    folder = write_run(tmp_path / "trial", 4)
+    (folder / "logs/validation.jsonl").write_text(
+        '{"epoch": 1, "step": 2, "validation/answers": 0.25}\n'
+        '{"epoch": 1, "step": 4, "validation/answers": 0.5}\n'
+        '{"epoch": 1, "step": 6, "validation/answers": 0.75}\n'
+    )
+    answers = read_run(folder).metrics["validation/answers"]
+    assert np.isnan(answers[[0, 2]]).all()
+    assert answers[[1, 3]].tolist() == [0.25, 0.5]
+
+
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):
     """As two demos are."""
     folders = [write_run(tmp_path / name, 1) for name in ("a/train", "b/train", "c")]
