@@ -97,7 +97,7 @@ soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill
 	TACO_SOAK_KILLS=50 $(BIN)/pytest tests/end_to_end/test_killed_runs.py
 	TACO_SOAK_LOAD_S=600 $(BIN)/pytest tests/teacher_service/test_load.py
-	TACO_SOAK_IMAGES=1 $(BIN)/pytest tests/end_to_end/test_compose.py
+	TACO_IMAGES=all $(BIN)/pytest tests/end_to_end/test_compose.py
 
 clean:
 	rm -rf $(VENV) .venv-peers .venv-litellm $(VLLM_VENV) runs

@@ -38,11 +38,16 @@ class ImageRoot:
     user: str = "0"
 
     @classmethod
-    def empty(cls, base: Path, context: Path) -> "ImageRoot":
-        """A root with nothing of ours: Python in an environment without a package."""
+    def bare(cls, base: Path, context: Path) -> "ImageRoot":
+        """This machine's root, as it is."""
         for name in ("upper", "work", "root"):
             (base / name).mkdir(parents=True)
-        root = cls(base, context)
+        return cls(base, context, {"PATH": os.environ["PATH"]})
+
+    @classmethod
+    def empty(cls, base: Path, context: Path) -> "ImageRoot":
+        """A root with nothing of ours: Python in an environment without a package."""
+        root = cls.bare(base, context)
         kept = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT", "REQUESTS_CA")
         root.environment = {
             name: value for name, value in os.environ.items() if name.upper().startswith(kept)
@@ -134,13 +139,16 @@ def last(text: str, wanted: str) -> list[str]:
     return command
 
 
-def missing() -> str | None:
-    """Why there can be no such root here; None where there can."""
+def missing(folder: Path) -> str | None:
+    """Why there can be no such root below this folder; None where there can."""
     if os.geteuid() != 0:
         return "mounting needs root"
-    with_overlay = ["unshare", "--mount", "--net", "sh", "-c", "grep -qw overlay /proc/filesystems"]
-    if shutil.which("unshare") is None or subprocess.run(with_overlay, check=False).returncode:
-        return "unshare and overlayfs are needed"
+    if shutil.which("unshare") is None:
+        return "there is no unshare"
+    try:
+        ImageRoot.bare(folder / "trial", folder).run(["true"], alone="yes")
+    except AssertionError as error:
+        return str(error).replace("\n", " ")
     return None
 
 

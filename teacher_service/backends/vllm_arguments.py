@@ -7,10 +7,19 @@ makes a new teacher, at the worst one too many; left out of the key, it would ma
 
 from collections.abc import Sequence
 
-_HARMLESS = {
+_PARALLEL = {
+    "--data-parallel-size",
+    "--pipeline-parallel-size",
+    "--tensor-parallel-size",
+    "-dp",
+    "-pp",
+    "-tp",
+}
+_HARMLESS = _PARALLEL | {
+    "--api-key",
+    "--api-server-count",
     "--async-scheduling",
     "--block-size",
-    "--data-parallel-size",
     "--disable-log-requests",
     "--disable-log-stats",
     "--distributed-executor-backend",
@@ -20,6 +29,7 @@ _HARMLESS = {
     "--enable-prefix-caching",
     "--enforce-eager",
     "--gpu-memory-utilization",
+    "--hf-token",
     "--load-format",
     "--max-cpu-loras",
     "--max-model-len",
@@ -30,18 +40,23 @@ _HARMLESS = {
     "--no-enable-chunked-prefill",
     "--no-enable-prefix-caching",
     "--num-gpu-blocks-override",
-    "--pipeline-parallel-size",
     "--swap-space",
-    "--tensor-parallel-size",
     "--uvicorn-log-level",
-    "-dp",
-    "-pp",
-    "-tp",
 }
 
 
 def defining_arguments(arguments: Sequence[str]) -> list[list[str]]:
     """Those that count, each with its values; in one order, however they were given."""
+    return sorted(group for group in _groups(arguments) if group[0] not in _HARMLESS)
+
+
+def parallel_arguments(arguments: Sequence[str]) -> list[list[str]]:
+    """Those that say over how many devices a model is spread."""
+    return sorted(group for group in _groups(arguments) if group[0] in _PARALLEL)
+
+
+def _groups(arguments: Sequence[str]) -> list[list[str]]:
+    """Each flag with its values."""
     groups: list[list[str]] = []
     for word in arguments:
         if word.startswith("-") and not word[1:2].isdigit():
@@ -51,4 +66,4 @@ def defining_arguments(arguments: Sequence[str]) -> list[list[str]]:
             groups[-1].append(word)
         else:
             groups.append([word])
-    return sorted(group for group in groups if group[0] not in _HARMLESS)
+    return groups

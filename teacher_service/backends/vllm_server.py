@@ -29,7 +29,8 @@ from teacher_service.backends.openai_wire import OpenAIWire, call_each, client_o
 from teacher_service.backends.pace import estimate_tokens
 from teacher_service.backends.spending import Spending
 from teacher_service.backends.supervisor import Supervisor, Watch
-from teacher_service.backends.vllm_arguments import defining_arguments
+from teacher_service.backends.vllm_arguments import defining_arguments, parallel_arguments
+from teacher_service.backends.vllm_version import EngineVersion
 from teacher_service.errors import StartError, UpstreamError, UpstreamRejected
 from teacher_service.identity import declared_identity
 from teacher_service.settings import Settings
@@ -51,6 +52,7 @@ class VLLMBackend:
         identity: Whose digest the server stamps on its replies, if it is verified.
         settings: The `vllm` section.
         wire: To the server.
+        version: The server's.
         guard: Makes the calls.
         server: Ours to keep running; None for one that is not.
     """
@@ -60,6 +62,7 @@ class VLLMBackend:
         identity: TeacherIdentity,
         settings: VLLMSettings,
         wire: OpenAIWire,
+        version: EngineVersion,
         guard: Guard,
         server: Supervisor | None,
     ) -> None:
@@ -69,6 +72,7 @@ class VLLMBackend:
         self._served_name = _served_name(settings, identity)
         self._must_verify = server is not None or settings.verify
         self._wire = wire
+        self._version = version
         self._server = server
         self._warned = False
 
@@ -86,6 +90,7 @@ class VLLMBackend:
     async def close(self) -> None:
         """Close the connections, and stop a server of our own."""
         await self._wire.close()
+        await self._version.close()
         if self._server:
             self._server.stop()
 
@@ -106,6 +111,7 @@ class VLLMBackend:
     async def _attempt(self, request: UpstreamRequest) -> Answer:
         if self._server:
             await self._server.until_ready()
+        version = await self._version.get()
         try:
             answer = await self._wire.attempt(request)
         except UpstreamRejected as error:
@@ -114,10 +120,10 @@ class VLLMBackend:
             raise
         if self._server:
             self._server.answered()
-        return self._checked(answer)
+        return self._checked(answer, version)
 
-    def _checked(self, answer: Answer) -> Answer:
-        """The answer with a note on whether its origin is verified.
+    def _checked(self, answer: Answer, version: str | None) -> Answer:
+        """The answer with a note on the engine's version, and on whether its origin is verified.
 
         Raises:
             UpstreamError: Another teacher answered.
@@ -139,7 +145,8 @@ class VLLMBackend:
             )
         if not isinstance(answer, Completion):
             return answer
-        return replace(answer, provenance={**answer.provenance, "verified": verified})
+        noted = {"engine_version": version, "verified": verified}
+        return replace(answer, provenance={**answer.provenance, **noted})
 
 
 def build(settings: Settings) -> VLLMBackend:
@@ -172,9 +179,13 @@ def build(settings: Settings) -> VLLMBackend:
         ),
         {_served_name(vllm, identity)},
         vllm.attempt_timeout_s,
-        {"engine": "vllm", "batch_invariant": vllm.batch_invariant},
+        {
+            "engine": "vllm",
+            "batch_invariant": vllm.batch_invariant,
+            "parallel": parallel_arguments(vllm.arguments) if server else None,
+        },
     )
-    return VLLMBackend(identity, vllm, wire, guard, server)
+    return VLLMBackend(identity, vllm, wire, EngineVersion(url), guard, server)
 
 
 def server_command(settings: VLLMSettings, files: ModelFiles, port: int) -> list[str]:

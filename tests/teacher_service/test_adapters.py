@@ -9,7 +9,7 @@ import pytest
 from teacher_service.backend_settings import TransformersSettings, VLLMSettings
 from teacher_service.backends import causal_lm, vllm_server
 from teacher_service.backends.model_files import find_model
-from teacher_service.backends.vllm_arguments import defining_arguments
+from teacher_service.backends.vllm_arguments import defining_arguments, parallel_arguments
 from teacher_service.errors import StartError
 from tests.tiny_causal_lm import make_adapter, make_causal_lm
 
@@ -107,12 +107,19 @@ def test_an_adapter_that_vllm_has_no_room_for_is_refused(model, adapter, tmp_pat
         (["--gpu_memory_utilization=0.5"], []),
         (["--quantization", "fp8", "--max-num-seqs=4"], [["--quantization", "fp8"]]),
         (["--quantization=fp8"], [["--quantization", "fp8"]]),
+        (["--hf-token", "secret"], []),
         (["--b", "-1", "--a"], [["--a"], ["--b", "-1"]]),
     ],
 )
 def test_arguments_that_may_change_answers_count(arguments, counting):
     """All but those that are known not to; however they are written."""
     assert defining_arguments(arguments) == counting
+
+
+def test_how_a_model_is_spread_is_provenance():
+    """It changes last digits, and is kept beside the answers."""
+    given = ["-tp", "2", "--enforce-eager", "--pipeline-parallel-size=4"]
+    assert parallel_arguments(given) == [["--pipeline-parallel-size", "4"], ["-tp", "2"]]
 
 
 def test_a_quantised_model_is_another_teacher(model):

@@ -38,6 +38,7 @@ def test_the_service_answers_with_its_own_server(service, model):
     assert '"engine":"vllm"' in entry
     assert '"verified":true' in entry
     assert '"batch_invariant":false' in entry
+    assert '"engine_version":"0.' in entry
     assert str(model) not in entry
 
 
