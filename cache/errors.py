@@ -13,6 +13,7 @@ CacheError
     │   └── StoreUnreachable   the database server does not answer
     ├── StoreDamaged           not a database, or one with damaged pages
     ├── SchemaTooNew           written by a newer version of this program
+    ├── SearchTooLong          a search by text that a store of this size has no time for
     └── UnsupportedFilesystem  a network file system
 """
 
@@ -74,3 +75,10 @@ class SchemaTooNew(StoreError):
 
 class UnsupportedFilesystem(StoreError):
     """The store lies on a network file system, where SQLite's locks and shared memory fail."""
+
+
+class SearchTooLong(StoreError):
+    """A search by text that a store of this size has no time for."""
+
+    def __init__(self) -> None:
+        super().__init__("that search takes too long in a store of this size: add a rarer word")

@@ -9,22 +9,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Table, func, select
 
-from cache.errors import StoreError
+from cache.errors import SearchTooLong, StoreError
 from cache.maintenance import reading
-from cache.models import requests
+from cache.models import completions, requests
 from cache.sqlite_file import connect, discard_word_file, word_file_of
 from cache.translation import translated
-from cache.word_index import STEP, IndexedRow, Reach, indexed_rows
+from cache.word_index import IndexedRow, Reach, indexed_rows
 from cache.words import Search, entry_words
 
 _VERSION = 1
 _TABLES = """
-CREATE TABLE state (version INTEGER, number INTEGER, key BLOB);
+CREATE TABLE state (version INTEGER, number INTEGER, key BLOB, answers INTEGER);
 CREATE TABLE unanswered (number INTEGER PRIMARY KEY);
 CREATE VIRTUAL TABLE entries USING
     fts5(words, content='', columnsize=0, detail=none, tokenize="ascii tokenchars '_'");
@@ -53,11 +53,12 @@ class WordFile:
     def catch_up(self) -> Reach:
         """See `WordIndex`."""
         with self._lock, self._usable() as index, reading(self._store) as store:
-            last = store.execute(select(func.max(requests.c.id))).scalar() or 0
+            last = _highest(store, requests)
             index.execute("BEGIN IMMEDIATE")
             try:
                 indexed = _add_next(index, store)
-                _add_answers(index, store)
+                if indexed >= last:
+                    _add_answers(index, store)
             except BaseException:
                 index.execute("ROLLBACK")
                 raise
@@ -81,9 +82,7 @@ class WordFile:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
-                raise StoreError(
-                    "that search takes too long in a store of this size: add a rarer word"
-                ) from error
+                raise SearchTooLong from error
             finally:
                 index.set_progress_handler(None, 0)
         return [number for (number,) in rows]
@@ -145,65 +144,64 @@ def _prepare(index: sqlite3.Connection) -> None:
     if "state" in tables and index.execute("SELECT version FROM state").fetchone() == (_VERSION,):
         return
     index.execute("BEGIN IMMEDIATE")
-    _make_tables(index)
+    _make_tables(index, answers=0)
     index.execute("COMMIT")
 
 
-def _make_tables(index: sqlite3.Connection) -> None:
+def _make_tables(index: sqlite3.Connection, answers: int) -> None:
     for table in ("state", "unanswered", "entries"):
         index.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in filter(str.strip, _TABLES.split(";")):
         index.execute(statement)
-    index.execute("INSERT INTO state VALUES (?, 0, NULL)", (_VERSION,))
+    index.execute("INSERT INTO state VALUES (?, 0, NULL, ?)", (_VERSION, answers))
 
 
 def _add_next(index: sqlite3.Connection, store: Connection) -> int:
     """Add entries after the last one, for a while; the last one's number afterwards."""
     number, key = index.execute("SELECT number, key FROM state").fetchone()
     found = store.execute(select(requests.c.key).where(requests.c.id == number)).scalar()
-    if found != key:
-        # Rows were removed and their numbers given to others, or this is another store's file.
-        _make_tables(index)
+    if number == 0 or found != key:
+        # New; or rows were removed and their numbers given to others; or it is another store's.
+        _make_tables(index, answers=_highest(store, completions))
         number = 0
     until = time.monotonic() + _TURN_S
-    query = indexed_rows().order_by(requests.c.id).limit(STEP)
-    while time.monotonic() < until:
-        rows = store.execute(query.where(requests.c.id > number)).all()
-        if not rows:
-            break
-        _add(index, rows)
-        number = rows[-1].id
+    query = indexed_rows().where(requests.c.id > number).order_by(requests.c.id)
+    # Read one by one: a single request may be megabytes.
+    with closing(store.execute(query)) as rows:
+        for row in rows:
+            _add(index, row)
+            number, key = row.id, row.key
+            if time.monotonic() > until:
+                break
+    index.execute("UPDATE state SET number = ?, key = ?", (number, key if number else None))
     return int(number)
 
 
-def _add(index: sqlite3.Connection, rows: Sequence[Row[IndexedRow]]) -> None:
-    index.executemany(
-        "INSERT INTO entries (rowid, words) VALUES (?, ?)", [(row.id, _words(row)) for row in rows]
-    )
-    index.executemany(
-        "INSERT INTO unanswered VALUES (?)", [(row.id,) for row in rows if row.answer is None]
-    )
-    index.execute("UPDATE state SET number = ?, key = ?", (rows[-1].id, rows[-1].key))
+def _add(index: sqlite3.Connection, row: Row[IndexedRow]) -> None:
+    index.execute("INSERT INTO entries (rowid, words) VALUES (?, ?)", (row.id, _words(row)))
+    if row.answer is None:
+        index.execute("INSERT INTO unanswered VALUES (?)", (row.id,))
 
 
 def _add_answers(index: sqlite3.Connection, store: Connection) -> None:
-    """Add the completions of entries that had only a refusal when they were added."""
-    last = 0
-    numbered = "SELECT number FROM unanswered WHERE number > ? ORDER BY number LIMIT ?"
-    while page := [number for (number,) in index.execute(numbered, (last, STEP))]:
-        query = indexed_rows().where(requests.c.id.in_(page))
-        for row in store.execute(query):
-            if row.answer is not None:
-                # Without a copy of the texts, FTS5 has to be told what it is to forget.
-                index.execute(
-                    "INSERT INTO entries (entries, rowid, words) VALUES ('delete', ?, ?)",
-                    (row.id, _words(row, answered=False)),
-                )
-                index.execute(
-                    "INSERT INTO entries (rowid, words) VALUES (?, ?)", (row.id, _words(row))
-                )
-                index.execute("DELETE FROM unanswered WHERE number = ?", (row.id,))
-        last = page[-1]
+    """Add the new completions of entries that had only a refusal when they were added."""
+    (last,) = index.execute("SELECT answers FROM state").fetchone()
+    answered = requests.join(completions, completions.c.key == requests.c.key)
+    new = select(requests.c.id).select_from(answered).where(completions.c.id > last)
+    for number in store.execute(new).scalars().all():
+        if index.execute("DELETE FROM unanswered WHERE number = ?", (number,)).rowcount:
+            row = store.execute(indexed_rows().where(requests.c.id == number)).one()
+            # Without a copy of the texts, FTS5 has to be told what it is to forget.
+            index.execute(
+                "INSERT INTO entries (entries, rowid, words) VALUES ('delete', ?, ?)",
+                (number, _words(row, answered=False)),
+            )
+            _add(index, row)
+    index.execute("UPDATE state SET answers = ?", (_highest(store, completions),))
+
+
+def _highest(store: Connection, table: Table) -> int:
+    return store.execute(select(func.max(table.c.id))).scalar() or 0
 
 
 def _words(row: Row[IndexedRow], *, answered: bool = True) -> str:

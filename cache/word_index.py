@@ -13,9 +13,6 @@ from sqlalchemy import Select, select
 from cache.models import completions, requests
 from cache.words import Search
 
-STEP = 200
-"""Entries that are read at a time."""
-
 IndexedRow: TypeAlias = tuple[int, bytes, int, str, int | None, str | None]
 """Number, key, teacher, document, and the answer's number and text where there is one."""
 
@@ -57,7 +54,7 @@ class WordIndex(Protocol):
             limit: How many at most.
 
         Raises:
-            StoreError: the search takes too long, or the index cannot be read.
+            SearchTooLong: it does; StoreError: the index cannot be read.
         """
 
     def close(self) -> None:

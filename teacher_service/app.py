@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     tracing = Tracing() if settings.traces else None
     teacher = open_teacher(settings, tracing)
     rates, sessions = Rates(teacher.counters), Sessions(ring)
-    searcher = Searcher(teacher.store)
+    searcher, counts = Searcher(teacher.store), KeptCounts(teacher.store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         keeping = asyncio.create_task(rates.keep())
         yield
         keeping.cancel()
+        counts.close()
         await searcher.close()
         await teacher.close(settings.stop_grace_s)
         if tracing:
@@ -70,8 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.teacher = teacher
     app.state.settings = settings
     app.state.ring, app.state.sessions = ring, sessions
-    app.state.rates, app.state.counts = rates, KeptCounts(teacher.store)
-    app.state.searcher = searcher
+    app.state.rates, app.state.counts, app.state.searcher = rates, counts, searcher
     # Beside the application's own: an included router is matched anew, layer by layer.
     for each in (routes, cache_routes, page_routes, entries, log_in):
         app.router.routes += each.router.routes

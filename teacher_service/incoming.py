@@ -95,13 +95,17 @@ def deadline_of(request: Request) -> float | None:
     return asyncio.get_running_loop().time() + int(header) / 1000
 
 
-async def body_of(request: Request) -> bytes:
+async def body_of(request: Request, limit: int | None = None) -> bytes:
     """The whole body, refused as soon as it is known to be too large.
+
+    Args:
+        request: Whose it is.
+        limit: In bytes; None: the settings'.
 
     Raises:
         BodyTooLarge: It is over the settings' limit.
     """
-    limit: int = request.app.state.settings.max_body_bytes
+    limit = limit or request.app.state.settings.max_body_bytes
     body = bytearray()
     size = int(request.headers.get("content-length", 0))
     more = True

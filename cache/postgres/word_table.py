@@ -1,14 +1,17 @@
 """The word index of a store in PostgreSQL: a table that whoever searches brings up to date."""
 
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from psycopg.errors import QueryCanceled
 from sqlalchemy import ColumnElement, Connection, Row, Select, cast, func, select, text
 from sqlalchemy.dialects.postgresql import TSQUERY
 
+from cache.errors import SearchTooLong, StoreError
 from cache.models import completions, requests, search_words
 from cache.postgres.sessions import transaction
-from cache.word_index import STEP, IndexedRow, Reach, indexed_rows
+from cache.word_index import IndexedRow, Reach, indexed_rows
 from cache.words import Search, entry_words
 
 _INDEXING = 0x7AC1
@@ -16,6 +19,9 @@ _INDEXING = 0x7AC1
 
 _LATE = 20_000
 """Numbers below the highest that are looked at again: a slow transaction's rows come late."""
+
+_STEP, _TURN_S = 50, 0.1
+"""How many entries are read together, any of which may be megabytes, and for how long at a time."""
 
 _LONGEST_MS = 2_000
 
@@ -35,10 +41,12 @@ class WordTable:
     def catch_up(self) -> Reach:
         """See `WordIndex`. Where another service is adding just now, nothing is done."""
         with transaction(self._url) as connection:
-            alone = connection.execute(select(func.pg_try_advisory_xact_lock(_INDEXING))).scalar()
-            if alone:
-                _add_next(connection)
-                _add_answers(connection)
+            if connection.execute(select(func.pg_try_advisory_xact_lock(_INDEXING))).scalar():
+                until = time.monotonic() + _TURN_S
+                while time.monotonic() < until and (
+                    _add_next(connection) or _add_answers(connection)
+                ):
+                    pass
             indexed = connection.execute(select(func.max(search_words.c.id))).scalar() or 0
             last = connection.execute(select(func.max(requests.c.id))).scalar() or 0
             return Reach(indexed, last)
@@ -58,31 +66,39 @@ class WordTable:
         if teachers is not None:
             query = query.join(requests, requests.c.id == search_words.c.id)
             query = query.where(requests.c.teacher_id.in_(teachers))
-        with transaction(self._url) as connection:
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_LONGEST_MS}")
-            return connection.execute(query).scalars().all()
+        try:
+            with transaction(self._url) as connection:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_LONGEST_MS}")
+                return connection.execute(query).scalars().all()
+        except StoreError as error:
+            if isinstance(error.__cause__, QueryCanceled):
+                raise SearchTooLong from error
+            raise
 
     def close(self) -> None:
         """Each use has a connection of its own."""
 
 
-def _add_next(connection: Connection) -> None:
+def _add_next(connection: Connection) -> bool:
+    """Whether there was something to add."""
     highest = connection.execute(select(func.max(search_words.c.id))).scalar() or 0
     missing = ~select(search_words.c.id).where(search_words.c.id == requests.c.id).exists()
     query = indexed_rows().where(requests.c.id > highest - _LATE, missing)
-    _put(connection, query.order_by(requests.c.id).limit(STEP))
+    return _put(connection, query.order_by(requests.c.id).limit(_STEP))
 
 
-def _add_answers(connection: Connection) -> None:
-    """Complete entries that had only a refusal when they were added."""
+def _add_answers(connection: Connection) -> bool:
+    """Complete entries that had only a refusal when they were added; whether there were such."""
     refused = requests.c.id.in_(select(search_words.c.id).where(~search_words.c.answered))
-    _put(connection, indexed_rows().where(refused, completions.c.id.is_not(None)).limit(STEP))
+    answered = indexed_rows().where(refused, completions.c.id.is_not(None))
+    return _put(connection, answered.limit(_STEP))
 
 
-def _put(connection: Connection, query: Select[IndexedRow]) -> None:
+def _put(connection: Connection, query: Select[IndexedRow]) -> bool:
     rows = connection.execute(query).all()
     if rows:
         connection.execute(_PUT, [_values(row) for row in rows])
+    return bool(rows)
 
 
 def _values(row: Row[IndexedRow]) -> dict[str, object]:

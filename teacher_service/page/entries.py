@@ -17,6 +17,7 @@ from teacher_service.cache_routes import export_chunks, not_stored
 from teacher_service.errors import BadRequest
 from teacher_service.incoming import teacher_of
 from teacher_service.page.entry_view import entry_view
+from teacher_service.page.paths import Number
 from teacher_service.page.rendering import PRIVATE, PageRoute, page
 from teacher_service.page.searcher import Searcher
 from teacher_service.replies import NDJSON
@@ -65,7 +66,7 @@ class Filter:
 
 @router.get("/page/entries")
 async def entries(
-    request: Request, text: str = "", teacher: str = "", run: str = "", before: int | None = None
+    request: Request, text: str = "", teacher: str = "", run: str = "", before: Number = None
 ) -> Response:
     """A page of entries, the latest first."""
     await teacher_of(request).write_notes()
@@ -135,18 +136,21 @@ def _list(
 ) -> dict[str, Any]:
     from cache.browsing import Lines, found_by, latest, used_by
     from cache.reports import read_teachers
+    from cache.selection import teacher_ids
 
     with store.snapshot() as connection:
         names = sorted({one.name for one in read_teachers(connection)})
-        with not_stored():
-            if sought := asked.sought:
-                lines = found_by(connection, index, sought, before)
-            elif asked.text:
-                lines = Lines((), None)
-            elif asked.run:
-                lines = used_by(connection, asked.run, before)
-            else:
-                lines = latest(connection, asked.teacher or None, before)
+        if asked.teacher:
+            with not_stored():
+                teacher_ids(connection, asked.teacher)
+        if sought := asked.sought:
+            lines = found_by(connection, index, sought, before)
+        elif asked.text:
+            lines = Lines((), None)
+        elif asked.run:
+            lines = used_by(connection, asked.run, before)
+        else:
+            lines = latest(connection, asked.teacher or None, before)
         return {"lines": lines, "teachers": names}
 
 

@@ -48,6 +48,11 @@ class KeptCounts:
             await asyncio.wait([self._counting], timeout=_PATIENCE_S)
         return self._kept
 
+    def close(self) -> None:
+        """Wait for no count any more."""
+        if self._counting:
+            self._counting.cancel()
+
     async def _count(self) -> None:
         now = time.monotonic()
         anew = now - self._all_counted_at > _ANEW_S

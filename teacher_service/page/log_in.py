@@ -12,6 +12,8 @@ from teacher_service.page.sessions import LIFETIME_S, cookie_name
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_LONGEST_FORM = 1 << 14
+
 
 @router.get(LOG_IN)
 async def log_in_form(request: Request, next: str = HOME) -> Response:  # noqa: A002
@@ -24,7 +26,8 @@ async def log_in_form(request: Request, next: str = HOME) -> Response:  # noqa: 
 @router.post(LOG_IN)
 async def log_in(request: Request) -> Response:
     """A session for whoever has a key that may read."""
-    form = parse_qs((await body_of(request)).decode(errors="replace"))
+    # Before anybody has shown a key, little is read.
+    form = parse_qs((await body_of(request, _LONGEST_FORM)).decode(errors="replace"))
     key, wanted = form.get("key", [""])[0].strip(), form.get("next", [HOME])[0]
     state = request.app.state
     held = state.ring.scopes_of(key)

@@ -1,9 +1,14 @@
 """Where the page for people is, for the gate that stands before it."""
 
+from typing import Annotated, TypeAlias
 from urllib.parse import urlencode
 
+from fastapi import Query
 from fastapi.responses import RedirectResponse, Response
 from starlette.types import Scope
+
+Number: TypeAlias = Annotated[int | None, Query(ge=0, lt=1 << 63)]
+"""Of a row, in a link to the next page of a list."""
 
 HOME = "/"
 LOG_IN = "/page/login"

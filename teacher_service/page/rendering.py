@@ -8,10 +8,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from fastapi.routing import APIRoute
 
-from teacher_service.errors import ServiceError, as_service_error
+from cache import SearchTooLong
+from teacher_service.errors import BadRequest, ServiceError, as_service_error
 from teacher_service.page import visible
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class PageRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
+            except RequestValidationError as error:
+                said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+                return problem(request, BadRequest(said))
+            except SearchTooLong as error:
+                return problem(request, BadRequest(str(error)))
             except Exception as error:
                 return problem(request, as_service_error(error))
 

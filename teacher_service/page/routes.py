@@ -15,7 +15,7 @@ from teacher_service.errors import NotStored, ServiceError, as_service_error
 from teacher_service.incoming import body_of, teacher_of
 from teacher_service.page.explained import explained
 from teacher_service.page.figures import figures_of
-from teacher_service.page.paths import HOME, STATIC
+from teacher_service.page.paths import HOME, STATIC, Number
 from teacher_service.page.rendering import (
     PRIVATE,
     SAFETY,
@@ -60,7 +60,7 @@ async def runs(request: Request) -> Response:
 
 
 @router.get("/page/run")
-async def run(request: Request, name: str, before: int | None = None) -> Response:
+async def run(request: Request, name: str, before: Number = None) -> Response:
     """One run: what it cost and saved, and what it used."""
     await teacher_of(request).write_notes()
     found = await asyncio.to_thread(_run, teacher_of(request).store, name, before)

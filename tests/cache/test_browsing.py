@@ -2,12 +2,13 @@
 
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from cache import CompletionStore, Refusal, StoreError, TeacherIdentity, Use
+from cache import CompletionStore, Refusal, SearchTooLong, StoreError, TeacherIdentity, Use
 from cache.browsing import (
     Sought,
     found_by,
@@ -239,6 +240,35 @@ def test_counts_go_on_from_what_was_counted(store, keep):
 def test_a_request_is_shown_by_its_last_message(document, shown):
     """Or by what comes nearest to one."""
     assert shown_text(document) == shown
+
+
+def test_a_search_without_time_is_given_up(store, keep, busy_words, monkeypatch):
+    """With what to do; the index is there for the next one."""
+    keep(*[(f"question {number}", "yes") for number in range(20)])
+    index = _index(store)
+    with busy_words(store), monkeypatch.context() as patch:
+        patch.setattr("cache.word_file._PATIENCE_S", -1.0)
+        patch.setattr("cache.word_file._INSTRUCTIONS", 1)
+        patch.setattr("cache.postgres.word_table._LONGEST_MS", 50)
+        with pytest.raises(SearchTooLong, match="add a rarer word"):
+            _found(store, "ques*", index)
+    assert len(_found(store, "ques*", index)) == 20
+
+
+@pytest.fixture
+def busy_words(place):
+    """Context manager: while it lasts, nobody reads the words of a store on a server."""
+
+    @contextmanager
+    def lock(store):
+        if isinstance(place, Path):
+            yield
+            return
+        with psycopg.connect(place) as connection:
+            connection.execute("LOCK TABLE search_words IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    return lock
 
 
 class TestTheFile:

@@ -451,6 +451,40 @@ def test_a_log_in_leads_to_our_own_pages_only(wanted, where):
     assert safe_next(wanted) == where
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/page/entries?before=abc", "before"),
+        ("/page/entries?before=99999999999999999999", "before"),
+        ("/page/entries?before=-1", "before"),
+        ("/page/run", "name"),
+        ("/page/export?key=%00", "64 hexadecimal digits"),
+    ],
+)
+def test_a_link_that_is_none_is_a_bad_request(shared, path, said):
+    """Told on a page."""
+    reply = shared.http.get(path)
+    assert reply.status_code == 400
+    assert said in reply.text
+
+
+def test_a_search_that_takes_too_long_says_what_to_do(service, monkeypatch):
+    """It is the person's to mend."""
+    service.chat("one")
+    service.http.get("/page/entries?text=one")
+    monkeypatch.setattr("cache.word_file._PATIENCE_S", -1.0)
+    monkeypatch.setattr("cache.word_file._INSTRUCTIONS", 1)
+    reply = service.http.get("/page/entries?text=one")
+    assert reply.status_code == 400
+    assert "add a rarer word" in reply.text
+
+
+def test_little_is_read_before_a_key_was_shown(locked):
+    """No stranger fills the memory."""
+    service, _ = locked
+    assert service.http.post("/page/login", content=b"key=" + b"x" * 20_000).status_code == 413
+
+
 def test_without_keys_there_is_nothing_to_log_in_to(service, get):
     """The form sends on to the page, which has no button to log out."""
     assert service.http.get("/page/login").headers["location"] == "/"
