@@ -4,6 +4,9 @@ cold_speedup_b8, cold_speedup_b32  steps/s over those of the sequential loop, at
                                    a step, with a teacher of 200 ms latency that knows no answer
                                    yet (32 calls may be under way at once); the same small
                                    compressor, metric and examples, one mask per example
+overlap_seconds                    of a step and of its waiting, at 22M parameters, with 192 calls a
+                                   step of which 32 may be under way: the batch whole, in four
+                                   micro-batches, and those asked about as they are drawn
 cached_overhead_share              of a step's wall time when its completions are all stored, at 22M
                                    parameters: the part outside the compressor's forward pass,
                                    backward pass and optimiser
@@ -17,11 +20,13 @@ Seconds of a step are the median over the steps of a run, the first ones left ou
 import contextlib
 import itertools
 import json
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from openai import OpenAI
@@ -54,6 +59,13 @@ CACHED_STEPS = 6
 LARGE = {"layers": 12, "hidden": 384, "heads": 6}
 """More than 22 million parameters."""
 PIECES = 512
+OVERLAPPED_BATCH = 8
+OVERLAPPED_STEPS = 5
+OVERLAP: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "in four, then asked": {"micro_batch_size": 2, "overlap": False},
+    "in four, each asked at once": {"micro_batch_size": 2},
+}
 
 
 def main() -> None:
@@ -64,16 +76,28 @@ def main() -> None:
         folder = Path(scratch)
         with recording_service(folder) as url:
             examples = make_examples(folder / "all.json", count, 0, "train", url)
+        shutil.copy(folder / "all.json", folder / "asked-thrice.json")
         _one_question_each(folder / "all.json")
         base = make_demo_base(folder / "base", examples, 0)
         seconds = {batch: _cold(folder, base, batch) for batch in BATCH_SIZES}
-        overhead, parameters = _cached(folder, examples)
+        texts = [example.original_prompt for example in examples]
+        large = str(make_fresh_compressor(folder / "large", texts, **LARGE))
+        overlapped = _overlapped(folder, large)
+        overhead, parameters = _cached(folder, large)
     show(
         f"A step, teacher of {LATENCY_MS} ms, nothing stored",
         ("examples", "one call at a time, s", "ours, s", "speedup"),
         [
             (str(batch), f"{sequential:.2f}", f"{ours:.2f}", f"{sequential / ours:.1f}x")
             for batch, (sequential, ours) in seconds.items()
+        ],
+    )
+    show(
+        f"At 22M parameters: {OVERLAPPED_BATCH} examples, 8 masks, 3 questions, 32 calls at once",
+        ("forward passes", "s", "of them waiting"),
+        [
+            (name, f"{step_s:.2f}", f"{waiting_s:.2f}")
+            for name, (step_s, waiting_s) in overlapped.items()
         ],
     )
     figures: dict[str, object] = {
@@ -83,6 +107,10 @@ def main() -> None:
     figures |= {
         "cached_overhead_share": round(overhead, 4),
         "cached_parameters": parameters,
+        "overlap_seconds": {
+            name: {"step": round(step_s, 3), "waiting": round(waiting_s, 3)}
+            for name, (step_s, waiting_s) in overlapped.items()
+        },
         "cold_seconds": {
             batch: {"sequential": round(sequential, 3), "ours": round(ours, 3)}
             for batch, (sequential, ours) in seconds.items()
@@ -178,18 +206,39 @@ def _ask(client: OpenAI, config: Config, text: str, question: str) -> str:
     return completion.choices[0].message.content or ""
 
 
-def _cached(folder: Path, examples: Sequence[Example]) -> tuple[float, int]:
+def _overlapped(folder: Path, base: str) -> dict[str, tuple[float, float]]:
+    """Seconds of a step and of waiting for the teacher: whole, in micro-batches, and overlapped."""
+    settings = folder / "slow-overlapped.yaml"
+    settings.write_text(f"builtin: {{latency_ms: {LATENCY_MS}}}\n", encoding="utf-8")
+    seconds = {}
+    for name, compute in OVERLAP.items():
+        config = configure(
+            data={"train_file_path": str(folder / "asked-thrice.json"), "val_file_path": None},
+            model={"model_load_path": base},
+            evaluation={"val_share": 0.0},
+            hyperparams={"train_batch_size": OVERLAPPED_BATCH, "policy_lr": 1e-4},
+            logging={"log_interval": 1},
+            compute=compute,
+        )
+        with own_service(settings, store=folder / f"{name}.sqlite") as url:
+            runs = folder / f"runs-{name}"
+            step_s = _our_steps(config, runs, url, WARM_UP + OVERLAPPED_STEPS)
+        (run,) = runs.iterdir()
+        phases = seconds_by_phase(run / config.logging.log_dir, warm_up=WARM_UP)
+        seconds[name] = step_s, phases["teacher"]
+    return seconds
+
+
+def _cached(folder: Path, base: str) -> tuple[float, int]:
     """The share of a step that is not the model's, and the model's parameters."""
-    texts = [example.original_prompt for example in examples]
-    base = make_fresh_compressor(folder / "large", texts, **LARGE)
-    compressor = PromptCompressorReinforce(str(base), "cpu", length_tokenizer="policy")
+    compressor = PromptCompressorReinforce(base, "cpu", length_tokenizer="policy")
     parameters = sum(parameter.numel() for parameter in compressor.model.parameters())
     few = folder / "few.json"
     with recording_service(folder) as url:
         make_examples(few, 8 * (CACHED_STEPS + 1), 0, "train", url)
         config = configure(
             data={"train_file_path": str(few), "val_file_path": None},
-            model={"model_load_path": str(base)},
+            model={"model_load_path": base},
             evaluation={"val_share": 0.0},
             hyperparams={"policy_lr": 1e-4},
         )

@@ -188,6 +188,8 @@ class Compute(_Section):
 
     micro_batch_size: Positive | None = None
     """Examples in a forward pass; null: a process's whole share, and less where memory runs out."""
+    overlap: bool = True
+    """Ask about a micro-batch while the next runs forward; under a budget, all at the end."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the model's computation; its weights, log-probs and the sampler stay in float32."""
     gradient_checkpointing: bool = False

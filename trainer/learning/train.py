@@ -9,7 +9,8 @@
         one AdamW step on loss / number of valid rollouts
         policy.passes - 1 more, by clipped ratios of each word (PPO), while the policy stays near
 
-Simplification: the step waits for its completions. Run it with
+Simplification: the next step begins once all completions of this one are there; within a step,
+micro-batches run forward while those before them are answered. Run it with
 
     taco train configs/train_reinforce.yaml
     accelerate launch -m trainer configs/train_reinforce.yaml
@@ -33,7 +34,7 @@ from trainer.learning.act import (
     locked_batch,
     sample_batch,
 )
-from trainer.learning.asking import in_order, judge, prepare
+from trainer.learning.asking import Asking, in_order, prepare
 from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
@@ -156,10 +157,11 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
         # A process without an example still takes part in the backward pass.
         examples = mine or batch.examples[:1]
         prepared = prepare(run, examples, training_targets(run, batch, examples))
+    asking = Asking(run, batch.step, len(prepared))
     with stopping_together(run.accelerator):
-        policies, sampled = draw(run, batch, prepared)
+        policies, sampled = draw(run, batch, prepared, asking if mine else None)
         with run.times.phase("teacher"), stop.waiting():
-            own = judge(run, "train", batch.step, sampled.texts) if mine else []
+            own = asking.judge(sampled.texts) if mine else []
     rollouts = in_order(collected(accelerator, own), batch.examples)
     run.check_replay("train", batch.step, rollouts)
     check_failures(rollouts, config.teacher.max_failed_share)
@@ -167,9 +169,12 @@ def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
 
 
 def draw(
-    run: Run, batch: Batch, prepared: Sequence[PreparedExample]
+    run: Run, batch: Batch, prepared: Sequence[PreparedExample], asking: Asking | None
 ) -> tuple[list[MaskPolicy], SampledBatch]:
-    """Run the compressor forward, micro-batch by micro-batch, and draw S masks per example."""
+    """Run the compressor forward, micro-batch by micro-batch, and draw S masks per example.
+
+    What is drawn is asked about at once, if there is somebody to ask.
+    """
     policies: list[MaskPolicy] = []
     drawn: list[SampledBatch] = []
 
@@ -181,10 +186,14 @@ def draw(
             with run.times.phase("sample"):
                 recalled = recall(run, batch, policies[-1], part)
                 drawn.append(take_masks(run, batch, policies[-1], part, recalled))
+                if asking:
+                    asking.begin(drawn[-1].texts)
 
     def give_up() -> None:
         policies.clear()
         drawn.clear()
+        if asking:
+            asking.forget()
 
     run.memory.fit(len(prepared), forward_and_draw, give_up)
     with run.times.phase("sample"):

@@ -100,23 +100,39 @@ def collect(
         recorded: a replay's replies. Answers are asked for by their digests; refusals and
             failures stand as they are, whatever the store holds by now.
     """
-    cases = [lengths.case(text) for text in texts]
-    standing = {
-        place: tuple(replies)
-        for place, replies in recorded.items()
-        if any(reply.outcome is not Outcome.SCORED for reply in replies)
-    } | {_place(text): text.replies for text in texts if text.replies is not None}
-    asked = [
-        text
-        for text, case in zip(texts, cases, strict=True)
-        if case is None and _place(text) not in standing
-    ]
-    items = [item for text in asked for item in _items(text, recorded.get(_place(text), ()))]
-    replies = iter(ask(items))
+    standing = _standing(texts, recorded)
+    replies = iter(ask(items_to_ask(texts, lengths, recorded)))
+    cases = map(lengths.case, texts)
     return [
         _judge(text, case, _replies_for(text, case, replies, standing), metric, lengths, constants)
         for text, case in zip(texts, cases, strict=True)
     ]
+
+
+def items_to_ask(
+    texts: Sequence[CompressedText],
+    lengths: LengthRule,
+    recorded: Mapping[Place, Sequence[TeacherReply]],
+) -> list[TeacherItem]:
+    """What `collect` asks the teacher, with the same arguments: text by text, in their order."""
+    standing = _standing(texts, recorded)
+    return [
+        item
+        for text in texts
+        if lengths.case(text) is None and _place(text) not in standing
+        for item in _items(text, recorded.get(_place(text), ()))
+    ]
+
+
+def _standing(
+    texts: Sequence[CompressedText], recorded: Mapping[Place, Sequence[TeacherReply]]
+) -> dict[Place, tuple[TeacherReply, ...]]:
+    """Replies that are taken as they are."""
+    return {
+        place: tuple(replies)
+        for place, replies in recorded.items()
+        if any(reply.outcome is not Outcome.SCORED for reply in replies)
+    } | {_place(text): text.replies for text in texts if text.replies is not None}
 
 
 def check_failures(rollouts: Sequence[Rollout], max_failed_share: float) -> None:

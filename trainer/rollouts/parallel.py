@@ -38,6 +38,15 @@ def map_concurrently(function: Callable[[A], R], arguments: Sequence[A], limit: 
         raise
 
 
+def in_background(function: Callable[[], R]) -> Future[R]:
+    """Begin a call in a thread of its own, which does not hold up the program's end either."""
+    future: Future[R] = Future()
+    todo: SimpleQueue[tuple[Future[R], None]] = SimpleQueue()
+    todo.put((future, None))
+    threading.Thread(target=_work, args=(lambda _: function(), todo), daemon=True).start()
+    return future
+
+
 def _work(function: Callable[[A], R], todo: "SimpleQueue[tuple[Future[R], A]]") -> None:
     while True:
         try:
