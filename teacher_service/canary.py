@@ -73,7 +73,6 @@ class Canary:
         self._on_change = on_change
         self._strict = strict
         self._checking = asyncio.Lock()
-        self._provenance: Mapping[str, JSON] = {}
 
     @property
     def trouble(self) -> str | None:
@@ -124,17 +123,21 @@ class Canary:
         if error := self._refusal():
             raise error
 
-    def vet(self, result: Answer | ServiceError) -> Answer | ServiceError:
-        """The result; or an error, where a strict identity says that it is another teacher's."""
+    def vet(self, result: Answer | ServiceError, teacher_digest: str) -> Answer | ServiceError:
+        """The result; or an error, where a strict identity says that it is another teacher's.
+
+        Args:
+            result: What the backend brought.
+            teacher_digest: Under which it is to be kept, as of when it was asked for.
+        """
         if not (self._strict and isinstance(result, Completion)):
             return result
-        origin = _origin(result)
-        if origin == self._provenance:
+        origin, ours = _origin(result), self.identity.definition["provenance"]
+        assert isinstance(ours, Mapping)
+        if origin == ours and teacher_digest == self.identity.digest:
             return result
         names = sorted(
-            name
-            for name in origin.keys() | self._provenance.keys()
-            if origin.get(name) != self._provenance.get(name)
+            name for name in origin.keys() | ours.keys() if origin.get(name) != ours.get(name)
         )
         return UpstreamError(
             f"the answer comes from elsewhere than this teacher's ({', '.join(names)} differ), and "
@@ -169,7 +172,10 @@ class Canary:
             if one.digest == base.digest
             or (self._on_change == "new" and {**one.definition, "canary": None} == own)
         ]
-        asked = [(one, self._store.canary(one.digest)) for one in candidates]
+        asked = [
+            (one, [probe for probe in self._store.canary(one.digest) if probe.prompt in PROMPTS])
+            for one in candidates
+        ]
         return [(one, probes) for one, probes in asked if probes]
 
     async def _record(self, identity: TeacherIdentity, said: _Said) -> None:
@@ -185,6 +191,7 @@ class Canary:
         await asyncio.to_thread(self._store.record_canary, identity.digest, probes)
         # Another service may have been first: what it recorded is what counts.
         recorded = await asyncio.to_thread(self._store.canary, identity.digest)
+        recorded = [one for one in recorded if one.prompt in PROMPTS]
         await self._settle(identity, _compared(recorded, said))
         if not any(one.counts for one in recorded):
             _log.warning(
@@ -241,8 +248,8 @@ class Canary:
                 f"identity: strict wants answers that come from one engine; the canary's come from "
                 f"{len(origins)}"
             )
-        [self._provenance] = origins.values()
-        definition = {**plain.definition, "provenance": dict(self._provenance)}
+        [origin] = origins.values()
+        definition = {**plain.definition, "provenance": origin}
         return TeacherIdentity.from_definition(plain.name, plain.backend, definition)
 
     def _refusal(self) -> TeacherChanged | None:
@@ -270,12 +277,11 @@ class Canary:
 
 
 def _compared(probes: Sequence[CanaryProbe], said: _Said) -> list[CanaryProbe]:
-    """What was recorded, beside what was said now; a prompt that is asked no more is left out."""
+    """What was recorded, beside what was said now."""
     now = time.time()
     return [
         replace(one, seen=_text(said[one.prompt]) if one.counts else None, checked_at=now)
         for one in probes
-        if one.prompt in said
     ]
 
 

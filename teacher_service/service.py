@@ -368,7 +368,10 @@ class Teacher:
                 )
                 self.metrics.observe(group)
                 if self._canary:
-                    group = [(place, self._canary.vet(result)) for place, result in group]
+                    group = [
+                        (place, self._canary.vet(result, leads[place].ask.teacher_digest))
+                        for place, result in group
+                    ]
                 await self._keep(leads, group, store=store)
 
     async def _keep(self, leads: list[_Lead], group: Sequence[Finished], *, store: bool) -> None:

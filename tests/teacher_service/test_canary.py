@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from teacher_service import load_settings
+from teacher_service import canary, load_settings
 from teacher_service.backends import builtin
 from teacher_service.canary import PROMPTS
 from teacher_service.errors import SettingsError
@@ -42,8 +42,8 @@ def wait_for_canary(service, index=-1):
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up:
         teachers = service.http.get("/v1/teachers").json()["data"]
-        if teachers and (canary := teachers[index]["canary"]):
-            return canary
+        if teachers and (found := teachers[index]["canary"]):
+            return found
         time.sleep(0.02)
     raise AssertionError("no canary was recorded")
 
@@ -58,17 +58,16 @@ def test_a_teacher_is_asked_three_times_when_it_is_met_and_once_at_each_start(
 ):
     """At temperature 0; nothing of it counts as a client's request or is stored as one."""
     with start_hosted_canary() as service:
-        canary = wait_for_canary(service)
-        assert (canary["prompts"], canary["counting"]) == (len(PROMPTS), len(PROMPTS))
-        assert canary["changed"] == []
+        found = wait_for_canary(service)
+        assert (found["prompts"], found["counting"]) == (len(PROMPTS), len(PROMPTS))
+        assert found["changed"] == []
         assert len(upstream.requests) == ROUNDS * len(PROMPTS)
         assert {one["messages"][0]["content"] for one in upstream.requests} == set(PROMPTS)
         assert {one["temperature"] for one in upstream.requests} == {0}
         assert service.since_start()["requests"] == service.completions_stored() == 0
     with start_hosted_canary() as service:
         assert (
-            service.http.post("/v1/teachers/canary").json()["recorded_at"]
-            == (canary["recorded_at"])
+            service.http.post("/v1/teachers/canary").json()["recorded_at"] == (found["recorded_at"])
         )
         assert service.chat("one").status_code == 200
     assert len(upstream.requests) == (ROUNDS + 2) * len(PROMPTS) + 1
@@ -80,8 +79,8 @@ def test_only_prompts_that_are_answered_alike_each_time_count(
     """The answers come in no order, so that here all differ in one round: none is left."""
     answers(upstream, *["Anna."] * 4, *["Otto."] * 4, *["Anna."] * 4)
     with start_hosted_canary("refuse") as service:
-        canary = wait_for_canary(service)
-        assert (canary["prompts"], canary["counting"]) == (len(PROMPTS), 0)
+        found = wait_for_canary(service)
+        assert (found["prompts"], found["counting"]) == (len(PROMPTS), 0)
         answers(upstream, *["Ida."] * 4)
         assert service.http.post("/v1/teachers/canary").json()["changed"] == []
         assert service.chat("one").status_code == 200
@@ -170,6 +169,16 @@ def test_a_teacher_that_changes_under_way_gets_keys_of_its_own(run_service, buil
         assert service.chat("one").json()["system_fingerprint"] != first
         verified = service.http.post("/v1/cache/verify").json()
         assert verified["bad"] == 0
+
+
+def test_other_prompts_are_recorded_beside_the_old_ones(run_service, monkeypatch):
+    """A newer program may ask others; a teacher that was met before is asked three times again."""
+    with run_service(canary="auto") as service:
+        wait_for_canary(service)
+    monkeypatch.setattr(canary, "PROMPTS", ("Name a river.", "Name a city."))
+    with run_service(canary="auto") as service:
+        assert service.http.post("/v1/teachers/canary").json()["counting"] == 2
+        assert service.chat("one").status_code == 200
 
 
 def test_an_upstream_that_is_away_keeps_nobody_from_starting(start_hosted_canary, upstream, caplog):
