@@ -1,5 +1,6 @@
 """What a run leaves behind."""
 
+import itertools
 import json
 import time
 from dataclasses import asdict, replace
@@ -240,8 +241,27 @@ def test_the_same_config_gives_the_same_run(train, finished):
 
 
 def test_another_seed_is_another_run(train, finished):
-    """Other noise, other order."""
+    """Another order, for one thing."""
     assert train(run={"seed": 1}).lock_root != finished.lock_root
+
+
+def test_each_seed_and_each_epoch_has_noise_of_its_own(train):
+    """The same policy, which learns next to nothing here, never draws a text's mask again."""
+    whole = {"train_batch_size": 12, "policy_lr": 1e-9}
+    runs = [train(f"seed-{seed}", run={"seed": seed}, hyperparams=whole) for seed in (0, 1)]
+    drawn = [
+        {
+            (line["example"], line["sample"]): line["compressed_text"]
+            for line in _lines(Path(run.folder) / "logs/rollouts.jsonl")
+            if (line["phase"], line["step"]) == ("train", epoch)
+        }
+        for run in runs
+        for epoch in (1, 2)
+    ]
+    assert len(drawn[0]) == 12 * 3
+    for one, other in itertools.combinations(drawn, 2):
+        assert one.keys() == other.keys()
+        assert not any(one[rollout] == other[rollout] for rollout in one)
 
 
 def test_the_references_loss_draws_one_rollout_per_example(train):

@@ -1,7 +1,9 @@
 """Construction: offline, without side effects, with clear errors."""
 
+import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,23 @@ def test_a_model_that_is_no_token_classifier_is_refused(tmp_path):
     BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"token classifier with two labels.*BertForMaskedLM"):
         PromptCompressorReinforce(str(tmp_path), "cpu")
+
+
+def test_code_that_comes_with_a_model_is_not_run(bert_path, tmp_path):
+    """The stock package runs it; here that takes a `trust_remote_code` of the caller's."""
+    folder = shutil.copytree(bert_path, tmp_path / bert_path.name)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "own_code.Config"}
+    config["model_type"] = "own"
+    (folder / "config.json").write_text(json.dumps(config))
+    witness = tmp_path / "witness"
+    (folder / "own_code.py").write_text(f"import pathlib; pathlib.Path({str(witness)!r}).touch()")
+    with pytest.raises(ModelError):
+        PromptCompressorReinforce(str(folder), "cpu")
+    assert not witness.exists()
+    with pytest.raises(Exception, match="Config"):
+        PromptCompressorReinforce(str(folder), "cpu", {"trust_remote_code": True})
+    assert witness.exists()
 
 
 def test_other_kinds_of_compressor_are_refused(bert_path):
