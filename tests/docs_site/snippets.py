@@ -2,7 +2,10 @@
 
 `bash` is run as it stands, `console` by its lines after `$ `, `python` as a program; `python
 title="NAME"` is written to that file. All of a page is one shell, so that variables, folders and
-services in the background last. `<!-- not run: REASON -->` above a block leaves it out.
+services in the background last. A comment above a block says what is not as usual:
+
+    <!-- not run: REASON -->        it is left out
+    <!-- ends with status 1 -->     its last command fails, and so must it here
 """
 
 import re
@@ -14,7 +17,7 @@ from itertools import groupby
 RUN = ("bash", "console", "python")
 
 _FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
+    r"^(?:<!-- (?:not run: (?P<reason>[^\n]+?)|(?P<fails>ends with status 1)) -->\n)?"
     r"^```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -32,6 +35,8 @@ class Block:
     """The file that it is to be written to."""
     reason: str | None
     """Why it is not run."""
+    fails: bool
+    """Whether its last command is to end with status 1."""
 
 
 def blocks_of(page: str) -> Iterator[Block]:
@@ -44,6 +49,7 @@ def blocks_of(page: str) -> Iterator[Block]:
             text=found["text"],
             title=title and title[1],
             reason=found["reason"],
+            fails=found["fails"] is not None,
         )
 
 
@@ -53,6 +59,9 @@ def script_of(page: str) -> str:
     for block in blocks_of(page):
         if block.language in RUN and block.reason is None:
             parts += [f"echo 'line {block.line}' >&2", _typed(block)]
+            if block.fails:
+                *before, last = parts[-1].rstrip().splitlines()
+                parts[-1:] = [*before, f"set +e; {last}; test $? -eq 1 || exit 99; set -e"]
     return "\n".join(parts) + "\n"
 
 

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import yaml
 from docs_site.pages import DOCS
 from taco.cli import app
 from teacher_service import Settings
+from tests.docs_site import warm_taco as warm
+from tests.docs_site.filled_store import Replacements, fill
 from tests.docs_site.snippets import RUN, blocks_of, commands_of, script_of, taco_commands
 from tests.tiny_models import make_xlm_roberta
 from trainer.config import resolved
@@ -30,18 +33,10 @@ ROOT = DOCS.parent
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
 TYPED = [name for name, text in PAGES.items() if script_of(text).count("\n") > 1]
 
-SMALLER = {
-    "compressing.md": [('"PATH"', f'"models/{XLM_ROBERTA}"')],
-    "distill.md": [("--count 120", "--count 24"), ("--epochs 20", "--epochs 1")],
-    "reproducing.md": [("--count 48", "--count 24")],
-    "tasks.md": [("--count 480", "--count 24"), ("--rates 0.3,0.5", "--rates 0.3")],
-}
-"""By page, what is replaced: sizes, so that a test takes seconds, and what a reader fills in."""
-
 _TIMEOUT_S = 280
 
 
-def _for_compressing(folder: Path, base: Path) -> None:
+def _for_compressing(folder: Path, base: Path) -> Replacements:
     """Texts, a compressor, and a finished run of it."""
     for name in ("prompt.txt", "a.txt", "b.txt"):
         (folder / name).write_text("Ana Petrov leads Falcon. The budget is 40 thousand.\n")
@@ -50,41 +45,63 @@ def _for_compressing(folder: Path, base: Path) -> None:
     shutil.copytree(base, run / "model" / base.name)
     config = resolved(load_config(ROOT / "configs/tasks/meeting_qa.yaml"))
     (run / "run.json").write_text(json.dumps({"config": config}))
-    saved = {
-        "folder": "runs/train_reinforce",
-        "model_path": f"runs/train_reinforce/model/{base.name}",
-    }
-    (run / "result.json").write_text(json.dumps(saved))
+    at = "runs/train_reinforce"
+    result = {"folder": at, "model_path": f"{at}/model/{base.name}"}
+    (run / "result.json").write_text(json.dumps(result))
+    return [('"PATH"', f'"models/{XLM_ROBERTA}"')]
 
 
-def _for_tasks(folder: Path, _base: Path) -> None:
+def _for_tasks(folder: Path, _base: Path) -> Replacements:
     """What the page's reader brings: data, config and settings of their own."""
     shutil.copy(ROOT / "examples/question_answering.json", folder / "my_test.json")
     shutil.copy(ROOT / "configs/tasks/meeting_qa.yaml", folder / "my_task.yaml")
     shutil.copy(ROOT / "configs/teacher/builtin.yaml", folder / "my_teacher.yaml")
+    return [("--count 480", "--count 24"), ("--rates 0.3,0.5", "--rates 0.3")]
 
 
-PREPARED: dict[str, Callable[[Path, Path], None]] = {
+PREPARED: dict[str, Callable[[Path, Path], Replacements]] = {
+    "cache.md": fill,
     "compressing.md": _for_compressing,
+    "distill.md": lambda *_: [("--count 120", "--count 24"), ("--epochs 20", "--epochs 1")],
+    "reproducing.md": lambda *_: [("--count 48", "--count 24")],
     "tasks.md": _for_tasks,
 }
-"""By page, what has to be there before: (scratch folder, a compressor's folder)."""
+"""By page, what has to be there before (scratch folder, a compressor's folder), and what is
+replaced: sizes, so that a test takes seconds, and what is another one each time.
+"""
+
+
+@pytest.fixture(scope="module")
+def warm_taco(tmp_path_factory) -> Iterator[Path]:
+    """A folder with a `taco` whose imports are done."""
+    folder = Path(tempfile.mkdtemp(prefix="taco-"))  # A socket's path is short.
+    command = [sys.executable, str(Path(warm.__file__)), str(folder / "socket")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, start_new_session=True) as server:
+        give_up = time.monotonic() + 120
+        while not (folder / "socket").exists():
+            assert server.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        warm.write_shim(folder / "taco", str(folder / "socket"))
+        yield folder
+        _stop_group(server.pid)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", TYPED)
-def test_a_page_can_be_followed(name, tmp_path, base):
+def test_a_page_can_be_followed(name, tmp_path, base, warm_taco):
     """From its first line to its last, in a folder with the repository's configs and examples."""
     for folder in ("configs", "examples"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    prepare = PREPARED.get(name, lambda _folder, _base: None)
-    prepare(tmp_path, base)
+    replacements = PREPARED[name](tmp_path, base) if name in PREPARED else []
     port = _free_port()
     script = script_of(PAGES[name]).replace(":8080", f":{port}")
-    for large, small in SMALLER.get(name, ()):
-        assert large in script
-        script = script.replace(large, small)
-    ended, said = _follow(script, tmp_path, port)
+    for old, new in replacements:
+        assert old in script
+        script = script.replace(old, new)
+    ended, said = _follow(script, tmp_path, port, warm_taco)
     assert ended == 0, f"{name}, {said}"
 
 
@@ -94,13 +111,12 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _follow(script: str, folder: Path, port: int) -> tuple[int, str]:
+def _follow(script: str, folder: Path, port: int = 0, *commands: Path) -> tuple[int, str]:
     """How it ended, and the end of what it said; what it left running is stopped."""
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": ":".join(map(str, [*commands, Path(sys.executable).parent, os.environ["PATH"]])),
         "HOME": str(folder),
-        "TACO_HOME": str(folder / "home"),
         "TACO_SERVICE__PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
@@ -179,7 +195,7 @@ def test_a_console_is_its_prompts_lines():
 def test_a_command_that_fails_fails_the_page(tmp_path):
     """Also in the middle; what comes after is not run."""
     page = "```bash\nfalse\n```\n```bash\ntouch after\n```\n"
-    ended, said = _follow(script_of(page), tmp_path, 0)
+    ended, said = _follow(script_of(page), tmp_path)
     assert (ended, "line 1" in said) == (1, True)
     assert not (tmp_path / "after").exists()
 
@@ -187,7 +203,7 @@ def test_a_command_that_fails_fails_the_page(tmp_path):
 def test_what_a_page_leaves_running_is_stopped(tmp_path):
     """Even where the shell does not wait for it."""
     page = "```bash\nsleep 300 &\necho $! > pid\n```\n"
-    ended, _ = _follow(script_of(page), tmp_path, 0)
+    ended, _ = _follow(script_of(page), tmp_path)
     assert ended == 0
     pid, give_up = (tmp_path / "pid").read_text().strip(), time.monotonic() + 10
     while Path(f"/proc/{pid}/exe").exists():

@@ -239,11 +239,3 @@ def test_a_gpu_may_be_chosen_by_its_number(plain, monkeypatch):
         make("cuda:1")
     with pytest.raises(ValueError, match="got 'balanced': a compressor is trained on one device"):
         make("balanced")
-
-
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_a_launcher_that_spreads_the_model_is_refused(plain, monkeypatch, kind):
-    """By what `accelerate launch` sets; a compressor is whole in each process."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
-    with pytest.raises(ConfigError, match=f"got {kind}; launch with --multi_gpu alone"):
-        make_accelerator(Config.model_validate(plain))

@@ -52,8 +52,6 @@ from trainer.rollouts.teacher_client import TeacherClient
 from trainer.tasks.data import load_examples, split_validation
 from trainer.types import Example
 
-_SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
-
 HANGING_AFTER = timedelta(minutes=10)
 """When a process that does not answer the others counts as lost, beyond the teacher's time. One
 that has ended is noticed at once."""
@@ -66,7 +64,6 @@ def make_accelerator(config: Config) -> Accelerator:
     wants_gpu = config.device.use_cuda and config.device.device_map != "cpu"
     if wants_gpu and not torch.cuda.is_available():
         _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
-    _refuse_sharding()
     on_gpu = wants_gpu and torch.cuda.is_available()
     if on_gpu and ":" in config.device.device_map:
         _choose_gpu(int(config.device.device_map.partition(":")[2]))
@@ -87,24 +84,6 @@ def make_accelerator(config: Config) -> Accelerator:
         project_config=ProjectConfiguration(logging_dir="."),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
     )
-
-
-def _refuse_sharding() -> None:
-    """Each process holds a whole compressor, which is what lets any of them save or shrink alone.
-
-    Raises:
-        ConfigError: Accelerate was told to spread the model over the processes.
-    """
-    wanted = [name for name in _SHARDING if os.environ.get(f"ACCELERATE_USE_{name}") == "true"]
-    if wanted:
-        raise ConfigError(
-            "accelerate",
-            [
-                f"expected processes that hold the whole compressor each, got {wanted[0]}; launch "
-                "with --multi_gpu alone, and where memory is short set compute.lora_rank, "
-                "compute.freeze_embeddings or compute.gradient_checkpointing"
-            ],
-        )
 
 
 def _choose_gpu(number: int) -> None:

@@ -37,7 +37,6 @@ from trainer.learning.act import (
 from trainer.learning.asking import Asking, in_order, prepare
 from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
-from trainer.learning.gradient_noise import signal_to_noise
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
 from trainer.learning.processes import collected, stopping_together
@@ -277,7 +276,6 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         metrics = {
             **outcome_metrics(experience.rollouts),
             **learning_metrics(credit.advantage_SCW, updates, lr=lr),
-            "gradient/signal_to_noise": signal_to_noise(run.optimizer),
             "teacher/calls_so_far": run.teacher_calls,
             **{f"seconds/{phase}": seconds for phase, seconds in run.times.lap().items()},
         }
