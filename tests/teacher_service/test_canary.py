@@ -1,6 +1,7 @@
 """Fixed prompts, asked of a real backend at registration, at each start and on demand."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -169,6 +170,26 @@ def test_a_teacher_that_changes_under_way_gets_keys_of_its_own(run_service, buil
         assert service.chat("one").json()["system_fingerprint"] != first
         verified = service.http.post("/v1/cache/verify").json()
         assert verified["bad"] == 0
+
+
+def test_an_answer_under_way_stays_the_teachers_that_was_asked(start_hosted_canary, upstream):
+    """The canary finds a change meanwhile: the key and the teacher of the row still agree."""
+    with start_hosted_canary("new") as service, ThreadPoolExecutor(1) as pool:
+        first = service.http.get("/v1/teachers").json()["data"][0]["digest"]
+        release = upstream.hold()
+        late = pool.submit(service.chat, "one")
+        asked = len(upstream.requests)
+        while len(upstream.requests) == asked:
+            time.sleep(0.01)
+        answers(upstream, *["Otto."] * ROUNDS * len(PROMPTS))
+        second = service.http.post("/v1/teachers/canary").json()["teacher"]
+        assert second != first
+        release()
+        key = late.result().headers["Cache-Status"].partition('key="')[2][:64]
+        of_first = service.http.get("/v1/cache/export", params={"teacher": first}).text
+        of_second = service.http.get("/v1/cache/export", params={"teacher": second}).text
+        assert key in of_first
+        assert key not in of_second
 
 
 def test_other_prompts_are_recorded_beside_the_old_ones(run_service, monkeypatch):
