@@ -56,9 +56,9 @@ def show_forecast(
         _console.print(f"{title:<18} {line}")
     _console.print(
         "These are upper bounds: a text of the wrong length is never asked about, equal texts "
-        "share one\nanswer, what the store holds is free, and an answer may be shorter. None of "
-        "it is known before\nthe masks are drawn. A call that the service has to repeat comes on "
-        "top."
+        "share one\nanswer, what the store or a reused run holds is free, and an answer may be "
+        "shorter. None of it is\nknown before the masks are drawn. A call that the service has to "
+        "repeat comes on top."
     )
 
 

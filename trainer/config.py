@@ -324,6 +324,8 @@ class Reuse(_Section):
     """Their folders (`--reuse RUN`); in what decides texts and answers they agree with this run."""
     max_kl: Annotated[Float, Field(gt=0.0)] = 0.05
     """In nats per word, how far from what drew them the policy may be to learn from rollouts."""
+    max_asked: Share = 1.0
+    """The share of examples asked about at most; the others count, however far their rollouts."""
     min_effective_share: Share = 0.9
     """The least effective sample size of a group (by geometric means of ratios) to learn from."""
 

@@ -94,6 +94,17 @@ def test_the_effective_sample_size_is_a_guard_of_its_own(train):
     assert [step["reuse/share"] for step in _steps(result)][-1] < 1.0
 
 
+def test_no_more_is_asked_than_was_allowed(train, recorded):
+    """Of the rest the nearest rollouts count, far as they are; without an allowance, all."""
+    far = {"max_kl": 1e-9}
+    none = train("none", hyperparams=FASTER, reuse=far | {"max_asked": 0.0})
+    assert none.teacher_calls == 0
+    third = train("third", hyperparams=FASTER, reuse=far | {"max_asked": 1 / 3})
+    drawn = [step["reuse/share"] for step in _steps(third)]
+    assert drawn == [1.0] + [pytest.approx(2 / 3)] * 7
+    assert third.weights_digest != none.weights_digest
+
+
 def test_a_third_run_takes_the_nearest_of_both(train, recorded):
     """And of the second run only what that one drew itself."""
     second = train("second", hyperparams=FASTER, reuse={"max_kl": 2e-3})

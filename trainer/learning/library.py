@@ -1,9 +1,10 @@
 """The rollouts of other runs, and which of them speak for the policy of the moment."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,16 @@ _SAME = {
 """What must be as it was when rollouts were recorded: it decides texts, answers and masks."""
 
 
+class _Nearest(NamedTuple):
+    """The recorded group of an example that is nearest to a policy."""
+
+    group: RecordedGroup | None
+    kl: float
+    """Nats per word; infinite where there is no group."""
+    covers: bool
+    """Whether it is near enough."""
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """Recorded rollouts to learn from."""
@@ -47,26 +58,46 @@ class Library:
     """Nats per word between the policy that drew a group and the one that learns."""
     min_effective_share: float
     """Of a group's rollouts, by the geometric mean of each one's ratios."""
+    max_asked: float
+    """The share of a process's examples of which the teacher may be asked; those beyond it are
+    learnt from the nearest group, however far that is."""
 
     def covering(
-        self, policy: MaskPolicy, batch: Sequence[PreparedExample]
+        self, policy: MaskPolicy, batch: Sequence[PreparedExample], before: int
     ) -> list[RecordedGroup | None]:
-        """For each example the recorded group nearest to the policy; None where none is near."""
+        """For each example the recorded group nearest to the policy; None: the teacher is asked.
+
+        Args:
+            policy: of the moment, over the batch.
+            batch: of one process.
+            before: how many examples the process has had before these.
+        """
+        nearest = self._nearest(policy, batch)
+        far = [index for index, near in enumerate(nearest) if not near.covers]
+        # The farthest first, those without any group before all.
+        far.sort(key=lambda index: -nearest[index].kl)
+        quota = reuse.quota(self.max_asked, before, len(batch))
+        unknown = sum(near.group is None for near in nearest)
+        asked = set(far[: max(quota, unknown)])
+        return [None if index in asked else near.group for index, near in enumerate(nearest)]
+
+    def _nearest(self, policy: MaskPolicy, batch: Sequence[PreparedExample]) -> list[_Nearest]:
         candidates = [self._groups_of(prepared) for prepared in batch]
-        nearest: list[RecordedGroup | None] = [None] * len(batch)
-        nearest_kl = [self.max_kl] * len(batch)
+        nearest = [_Nearest(None, math.inf, False)] * len(batch)
         for turn in range(max(map(len, candidates))):
             tried = [groups[turn] if turn < len(groups) else None for groups in candidates]
             kl_B, share_B = _distances(policy, batch, tried)
-            near_B = reuse.covers(
+            covers_B = reuse.covers(
                 kl_B,
                 share_B,
                 max_kl=self.max_kl,
                 min_effective_share=self.min_effective_share,
             )
-            for index, group in enumerate(tried):
-                if group and near_B[index] and float(kl_B[index]) <= nearest_kl[index]:
-                    nearest[index], nearest_kl[index] = group, float(kl_B[index])
+            figures = zip(tried, kl_B.tolist(), covers_B.tolist(), strict=True)
+            for index, (group, kl, covers) in enumerate(figures):
+                # One that covers comes before any that does not.
+                if group and (covers, -kl) > (nearest[index].covers, -nearest[index].kl):
+                    nearest[index] = _Nearest(group, kl, covers)
         return nearest
 
     def group(self, example_id: str, source: Source) -> RecordedGroup:
@@ -114,7 +145,7 @@ def open_library(config: Config, inputs: Mapping[str, Any]) -> Library | None:
     )
     if problems := [each for one in recordings for each in _differences(one, inputs)]:
         raise ConfigError("reuse.runs", problems)
-    return Library(recordings, settings.max_kl, settings.min_effective_share)
+    return Library(recordings, settings.max_kl, settings.min_effective_share, settings.max_asked)
 
 
 def describe_library(library: Library | None) -> dict[str, list[dict[str, str]]]:

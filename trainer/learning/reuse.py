@@ -10,6 +10,9 @@ from torch import Tensor
 
 from trainer.policy.sampling import MaskPolicy
 
+_ROUNDING = 1e-9
+"""So that a ninth of nine is one, whatever it rounds to."""
+
 
 def kl_per_word(behaviour: MaskPolicy, policy: MaskPolicy, example_C: Tensor, B: int) -> Tensor:
     """KL(behaviour || policy) of each example in nats, the mean over its words: (B,).
@@ -55,6 +58,16 @@ def covers(
 ) -> Tensor:
     """Whether recorded rollouts are near enough to learn from, example by example: bool (B,)."""
     return (kl_B <= max_kl) & (effective_share_B >= min_effective_share)
+
+
+def quota(share: float, before: int, count: int) -> int:
+    """How many of the next `count` examples fall to a share, of all from the first one on.
+
+    A function of the place in the run alone, so that a resume has nothing to remember. What one
+    batch does not use is not left to the next.
+    """
+    until, so_far = (int(share * number + _ROUNDING) for number in (before + count, before))
+    return until - so_far
 
 
 def _per_example(value_XC: Tensor, example_C: Tensor, B: int) -> Tensor:

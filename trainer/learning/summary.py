@@ -141,12 +141,13 @@ def figures_line(metrics: Mapping[str, float]) -> str:
     """What is worth watching of a step."""
     calls = metrics["teacher/calls"]
     stored = metrics[f"teacher/{Served.HIT}"] / calls if calls else 0.0
+    reused = f", {metrics['reuse/share']:.0%} reused" if metrics["reuse/share"] else ""
     return (
         f"reward {metrics['reward/mean']:.3f}"
         f"  rate {metrics['rate/achieved']:.3f}"
         f"  out of range {metrics['outcome/out_of_range']:.0%}"
         f"  entropy/word {metrics['policy/entropy_per_word']:.3f}"
-        f"  calls {metrics['teacher/calls_so_far']:.0f}, {stored:.0%} stored"
+        f"  calls {metrics['teacher/calls_so_far']:.0f}, {stored:.0%} stored{reused}"
     )
 
 

@@ -184,7 +184,8 @@ def draw(
             with torch.set_grad_enabled(run.memory.keep_graphs):
                 policies.append(policy_of(run, part))
             with run.times.phase("sample"):
-                recalled = recall(run, batch, policies[-1], part)
+                before = (batch.step - 1) * len(prepared) + start
+                recalled = recall(run, batch, policies[-1], part, before)
                 drawn.append(take_masks(run, batch, policies[-1], part, recalled))
                 if asking:
                     asking.begin(drawn[-1].texts)
@@ -217,7 +218,7 @@ def training_targets(run: Run, batch: Batch, examples: Sequence[Example]) -> lis
 
 
 def recall(
-    run: Run, batch: Batch, policy: MaskPolicy, prepared: Sequence[PreparedExample]
+    run: Run, batch: Batch, policy: MaskPolicy, prepared: Sequence[PreparedExample], before: int
 ) -> list[RecordedGroup | None]:
     """For each example the rollouts of `reuse.runs` that cover the policy, so that none is asked.
 
@@ -231,7 +232,7 @@ def recall(
             run.library.group(each.example.id, source) if source else None
             for each, source in zip(prepared, sources, strict=True)
         ]
-    return run.library.covering(policy, prepared)
+    return run.library.covering(policy, prepared, before)
 
 
 def take_masks(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trainer.learning.reuse import covers, effective_share, geometric_weight, kl_per_word
+from trainer.learning.reuse import covers, effective_share, geometric_weight, kl_per_word, quota
 from trainer.policy.sampling import IndependentWords
 
 # Two examples: one of two chunks, one of one; the last word of the second chunk is forced.
@@ -63,3 +63,11 @@ def test_both_guards_must_hold(kl, share, covered):
     """A limit is within."""
     found = covers(torch.tensor([kl]), torch.tensor([share]), max_kl=0.05, min_effective_share=0.9)
     assert found.tolist() == [covered]
+
+
+@pytest.mark.parametrize(("share", "of_batches"), [(0.0, 0), (1 / 9, 8), (1 / 3, 24), (1.0, 72)])
+def test_a_share_of_the_examples_is_spread_over_the_run(share, of_batches):
+    """Nine batches of eight: as evenly as whole numbers allow, and never more in all."""
+    quotas = [quota(share, before, 8) for before in range(0, 72, 8)]
+    assert sum(quotas) == of_batches
+    assert max(quotas) - min(quotas) <= 1
