@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Select,
     cast,
+    exists,
     func,
     select,
 )
@@ -95,15 +96,26 @@ def latest(
 
 
 def used_by(
-    connection: Connection, run: str, before: int | None = None, limit: int = PAGE
+    connection: Connection,
+    run: str,
+    teacher: str | None = None,
+    before: int | None = None,
+    limit: int = PAGE,
 ) -> Lines:
-    """What a run was served, its last use first; of entries that are gone nothing is listed."""
+    """What a run was served, its last use first; of entries that are gone nothing is listed.
+
+    Raises:
+        StoreError: no teacher matches.
+    """
     uses = (
         select(run_uses)
         .where(run_uses.c.run_id.in_(select(runs.c.id).where(runs.c.name == run)))
         .order_by(run_uses.c.id.desc())
         .limit(limit + 1)
     )
+    if teacher is not None:
+        its = requests.c.teacher_id.in_(teacher_ids(connection, teacher))
+        uses = uses.where(exists().where(requests.c.key == run_uses.c.key, its))
     if before is not None:
         uses = uses.where(run_uses.c.id < before)
     rows = connection.execute(uses).all()

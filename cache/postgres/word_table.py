@@ -20,7 +20,7 @@ _INDEXING = 0x7AC1
 _LATE = 20_000
 """Numbers below the highest that are looked at again: a slow transaction's rows come late."""
 
-_STEP, _TURN_S = 50, 0.1
+_STEP, _TURN_S = 100, 1.0
 """How many entries are read together, any of which may be megabytes, and for how long at a time."""
 
 _LONGEST_MS = 2_000

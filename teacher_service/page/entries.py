@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from cache import CompletionStore
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_EXPORT_PATIENCE_S = 10.0
 _USES = 200
 _KEY = re.compile("[0-9a-f]{64}")
 
@@ -64,13 +65,17 @@ class Filter:
         return urlencode({"text": self.text, "teacher": self.teacher, "run": self.run})
 
 
+def _filter(text: str = "", teacher: str = "", run: str = "") -> Filter:
+    return Filter(text.strip(), teacher.strip(), run.strip())
+
+
+_Asked: TypeAlias = Annotated[Filter, Depends(_filter)]
+
+
 @router.get("/page/entries")
-async def entries(
-    request: Request, text: str = "", teacher: str = "", run: str = "", before: Number = None
-) -> Response:
+async def entries(request: Request, asked: _Asked, before: Number = None) -> Response:
     """A page of entries, the latest first."""
     await teacher_of(request).write_notes()
-    asked = Filter(text.strip(), teacher.strip(), run.strip())
     searcher: Searcher = request.app.state.searcher
     if asked.text:
         await searcher.catch_up()
@@ -90,16 +95,16 @@ async def entry(request: Request, key: str, whole: bool = False) -> Response:
 
 @router.get("/page/export")
 async def export(
-    request: Request,
-    key: Annotated[Sequence[str], Query()] = (),
-    text: str = "",
-    teacher: str = "",
-    run: str = "",
+    request: Request, asked: _Asked, key: Annotated[Sequence[str], Query()] = ()
 ) -> Response:
-    """The entries that were chosen, as `taco cache export` writes them."""
+    """The entries that were chosen, as `taco cache export` writes them; all of them, or none."""
     await teacher_of(request).write_notes()
     searcher: Searcher = request.app.state.searcher
-    chosen = partial(_chosen, searcher.index, keys=key, asked=Filter(text.strip(), teacher, run))
+    if asked.text and not key:
+        await searcher.catch_up(_EXPORT_PATIENCE_S)
+        if searcher.is_behind:
+            raise BadRequest("the index for searches is still being made: export once it is whole")
+    chosen = partial(_chosen, searcher.index, keys=key, asked=asked)
     chunks = export_chunks(teacher_of(request).store, chosen)
     first = await asyncio.to_thread(next, chunks)
     headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="completions.ndjson"'}
@@ -148,7 +153,7 @@ def _list(
         elif asked.text:
             lines = Lines((), None)
         elif asked.run:
-            lines = used_by(connection, asked.run, before)
+            lines = used_by(connection, asked.run, asked.teacher or None, before)
         else:
             lines = latest(connection, asked.teacher or None, before)
         return {"lines": lines, "teachers": names}

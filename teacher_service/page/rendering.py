@@ -1,6 +1,5 @@
 """Templates, and what every answer of the page carries."""
 
-import json
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -107,7 +106,6 @@ def _environment() -> "Environment":
         "count": lambda number: f"{number:,}",
         "duration": _duration,
         "excerpt": visible.excerpt,
-        "json": lambda value: json.dumps(value, ensure_ascii=False),
         "money": _money,
         "moment": _moment,
         "rate": lambda rate: f"{rate:,.1f}" if 0 < rate < 100 else f"{rate:,.0f}",
@@ -137,8 +135,5 @@ def _size(size: float) -> str:
     while size >= 1000 and len(units) > 1:
         size /= 1000
         units.pop(0)
-    return (
-        f"{size:,.0f} {units[0]}"
-        if size >= 100 or units[0] == "bytes"
-        else f"{size:,.1f} {units[0]}"
-    )
+    digits = 0 if size >= 100 or units[0] == "bytes" else 1
+    return f"{size:,.{digits}f} {units[0]}"

@@ -132,5 +132,5 @@ def _run(store: CompletionStore, name: str, before: int | None) -> dict[str, Any
         return {
             "run": found[0],
             "ledger": read_ledger(connection, name),
-            "lines": used_by(connection, name, before),
+            "lines": used_by(connection, name, before=before),
         }

@@ -49,12 +49,17 @@ class Searcher:
         """How far it goes by now."""
         return self._extent
 
-    async def catch_up(self) -> None:
+    @property
+    def is_behind(self) -> bool:
+        """There may be entries that a search would not find."""
+        return self._indexing is not None or self._extent.share < 1
+
+    async def catch_up(self, patience_s: float = _PATIENCE_S) -> None:
         """Let the index be brought up to date, and wait for that a moment; the rest goes on."""
         if self._indexing is None and time.monotonic() - self._indexed_at > _FRESH_S:
             self._indexing = asyncio.create_task(self._catch_up(self.index))
         if self._indexing:
-            await asyncio.wait([self._indexing], timeout=_PATIENCE_S)
+            await asyncio.wait([self._indexing], timeout=patience_s)
 
     async def close(self) -> None:
         """Stop indexing."""

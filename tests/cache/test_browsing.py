@@ -114,6 +114,10 @@ def test_entries_of_a_teacher_and_of_a_run(store, keep, make_entry, key_of):
         (4, "hit", 2),
         (3, "miss", 1),
     ]
+    by = {"demo": 2, OTHER.digest[:10]: 0}
+    for teacher, count in by.items():
+        page = store.query(lambda connection, it=teacher: used_by(connection, "demo", it))
+        assert len(page.lines) == count
     keys = store.query(lambda connection: keys_used_by(connection, "demo"))
     assert sorted(keys) == sorted([gone, key_of("two")])
     assert _found(store, "two", run="demo") == ["two"]

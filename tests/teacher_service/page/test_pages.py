@@ -479,6 +479,19 @@ def test_a_search_that_takes_too_long_says_what_to_do(service, monkeypatch):
     assert "add a rarer word" in reply.text
 
 
+def test_an_export_of_half_an_index_is_none(service, monkeypatch):
+    """Nobody would see what is missing; a search says so."""
+    service.batch([{"text": f"same {number}"} for number in range(300)])
+    monkeypatch.setattr("cache.word_file._TURN_S", -1.0)
+    monkeypatch.setattr("teacher_service.page.searcher._REST_S", 60.0)
+    monkeypatch.setattr("teacher_service.page.entries._EXPORT_PATIENCE_S", 0.2)
+    assert "0.3 % of the entries are in it" in service.http.get("/page/entries?text=same").text
+    reply = service.http.get("/page/export?text=same")
+    assert reply.status_code == 400
+    assert "still being made" in reply.text
+    assert service.http.get("/page/export").status_code == 200
+
+
 def test_little_is_read_before_a_key_was_shown(locked):
     """No stranger fills the memory."""
     service, _ = locked
