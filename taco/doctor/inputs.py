@@ -49,28 +49,27 @@ def check_metric(name: str) -> Finding:
 
 def check_length_tokenizer(setting: str) -> Finding:
     """What lengths are counted with is here already."""
-    if setting not in ("auto", CL100K):
-        found = setting == "policy" or Path(setting).is_file()
-        return (
-            ok("tokenizer", f"lengths by {setting}")
-            if found
-            else wrong(
-                "tokenizer",
-                f"there is no file {setting}",
-                "set policy.length_tokenizer to auto, cl100k_base, policy or a tokenizer.json",
-            )
-        )
+    if setting in ("auto", CL100K):
+        return _check_cl100k(asked_for=setting == CL100K)
+    if setting == "policy" or Path(setting).is_file():
+        return ok("tokenizer", f"lengths by {setting}")
+    advice = "set policy.length_tokenizer to auto, cl100k_base, policy or a tokenizer.json"
+    return wrong("tokenizer", f"there is no file {setting}", advice)
+
+
+def _check_cl100k(*, asked_for: bool) -> Finding:
     if file := cl100k_file():
         return ok("tokenizer", f"lengths by cl100k_base, offline ({file})")
-    advice = (
-        "put tiktoken's file into the folder TIKTOKEN_CACHE_DIR, or set "
-        "policy.length_tokenizer=policy"
+    otherwise = (
+        "it would be downloaded"
+        if asked_for
+        else "lengths are counted by the policy's own tokenizer, which moves rewards and cut"
     )
-    missing = "tiktoken has no cl100k_base on disk"
-    if setting == CL100K:
-        return warning("tokenizer", f"{missing}, and would download it", advice)
-    counted = "lengths are counted by the policy's own tokenizer, which moves rewards and cut"
-    return warning("tokenizer", f"{missing}: {counted}", advice)
+    return warning(
+        "tokenizer",
+        f"tiktoken has no cl100k_base on disk: {otherwise}",
+        "put its file into the folder TIKTOKEN_CACHE_DIR, or set policy.length_tokenizer=policy",
+    )
 
 
 def local_folder(model: str) -> Path | None:
@@ -97,12 +96,12 @@ def check_model(
         load: `probes.load_in_stock`, in a process of its own; raises ProbeFailed.
     """
     if folder is None:
-        if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        if model.startswith((".", "/", "~")) or model.count("/") > 1:
             return wrong("model", f"there is no folder {model}", "correct model.model_load_path")
         return warning(
             "model",
             f"{model} is neither a folder nor in the hub's cache: training would download it",
-            f"huggingface-cli download {model}, while there is a network",
+            f"`hf download {model}`, while there is a network",
         )
     try:
         found = load(model)

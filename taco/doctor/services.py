@@ -17,6 +17,8 @@ from trainer.rollouts.connection import DEFAULT_URL
 from trainer.rollouts.hop import Hop, error_of
 
 _ANSWER_S = 5.0
+_COUNT_S = 12.0
+"""For what counts every row of a store."""
 _CHECK_S = 5.0
 _NO_KEY = (401, 403)
 
@@ -106,7 +108,7 @@ def _key_variables(section: Any) -> Iterator[str]:
 
 
 def _check_ours(hop: Hop, alive: dict[str, Any], model: str | None) -> Finding:
-    stats = hop.probe("/v1/cache/stats", _ANSWER_S)
+    stats = hop.probe("/v1/cache/stats", _COUNT_S)
     if stats.status_code in _NO_KEY:
         return wrong(
             "teacher",
