@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first start's secrets, in a folder that the containers share; what is there already stays.
 #
-#   trainer             a key that may ask for completions
+#   trainer             a key that may ask for completions, and read what they cost
 #   admin               a key that may do everything: yours
 #   keys.json           both, hashed, as the service checks them
 #   postgres_password, pgpass   a database's password, for its server and for the service
@@ -10,15 +10,17 @@ umask 077
 cd "${1:-/secrets}"
 
 key() {
-    [ -s "$1" ] && return
+    name=$1
+    shift
+    [ -s "$name" ] && return
     # A first start that was cut off may have left the hash of a key that nobody has.
-    taco serve keys revoke "$1" --file keys.json >/dev/null 2>&1 || true
-    taco serve keys add "$1" --scope "$2" --file keys.json > "$1.part"
-    mv "$1.part" "$1"
+    taco serve keys revoke "$name" --file keys.json >/dev/null 2>&1 || true
+    taco serve keys add "$name" "$@" --file keys.json > "$name.part"
+    mv "$name.part" "$name"
 }
 
-key trainer use
-key admin admin
+key trainer --scope use --scope read
+key admin --scope admin
 if [ ! -s pgpass ]; then
     password=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')
     printf %s "$password" > postgres_password

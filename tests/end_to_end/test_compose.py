@@ -119,6 +119,31 @@ def test_hadolint_finds_nothing(name):
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_secrets_survive_a_first_start_that_was_cut_off(tmp_path):
+    """A key whose hash is kept and which nobody has is made anew; the others stay as they are."""
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def make() -> dict[str, str]:
+        command = ["sh", str(ROOT / "docker/make_secrets.sh"), str(tmp_path)]
+        subprocess.run(command, env={"PATH": beside}, check=True, timeout=120)
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    first = make()
+    kept = json.loads(first["keys.json"])
+    assert [(key["name"], key["scopes"]) for key in kept] == [
+        ("trainer", ["use", "read"]),
+        ("admin", ["admin"]),
+    ]
+    assert first["pgpass"].strip().endswith(first["postgres_password"])
+    assert len(first["postgres_password"]) >= 32
+    (tmp_path / "trainer").write_text("")
+    second = make()
+    assert second["trainer"] not in ("", first["trainer"])
+    assert len(json.loads(second["keys.json"])) == 2
+    unchanged = ("admin", "pgpass", "postgres_password")
+    assert [second[name] for name in unchanged] == [first[name] for name in unchanged]
+
+
 @pytest.fixture(scope="module")
 def service_image(tmp_path_factory) -> ImageRoot:
     """The service's image, made by its Dockerfile."""
