@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_S = 0.1
+_PATIENCE_S = 0.3
 _FRESH_S = 1.0
 _REST_S = 0.02
 """Between two turns of a long indexing: completions come first."""

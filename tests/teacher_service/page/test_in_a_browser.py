@@ -19,6 +19,8 @@ class Known:
 
     service: Service
     key: str
+    cookies: list[tuple[str, str]]
+    """Of a session."""
     hostile: str
     """The key of an entry whose request is hostile and a megabyte long."""
 
@@ -38,26 +40,37 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         service.chat("What is the plan?", headers={"X-Taco-Run": "other"}, temperature=0)
         hostile = [{"text": HOSTILE + "y" * 1_000_000}]
         key = service.batch(hostile).json()["data"][0]["key"]
-        yield Known(service, secret, key)
+        cookies = service.http.post("/page/login", data={"key": secret}).cookies
+        yield Known(service, secret, list(cookies.items()), key)
 
 
 @contextmanager
-def visiting(browser, known: Known, path: str = "/", **window) -> Iterator[Watched]:
-    """A page behind the log-in; at the end, nothing may have gone wrong in it."""
+def watching(browser, known: Known, **window) -> Iterator[Watched]:
+    """A page in which, at the end, nothing may have gone wrong."""
     with watched_page(browser, **window) as watched:
-        watched.page.goto(known.service.url + path)
-        watched.page.fill("#key", known.key)
-        watched.page.get_by_role("button", name="Log in").click()
-        watched.page.wait_for_load_state()
         yield watched
         assert watched.errors == []
         assert watched.hosts == {known.service.url.removeprefix("http://")}
 
 
+@contextmanager
+def visiting(browser, known: Known, path: str = "/", **window) -> Iterator[Watched]:
+    """The same, behind the log-in."""
+    with watching(browser, known, **window) as watched:
+        cookies = [{"name": n, "value": v, "url": known.service.url} for n, v in known.cookies]
+        watched.page.context.add_cookies(cookies)
+        watched.page.goto(known.service.url + path)
+        yield watched
+
+
 def test_logging_in_and_out(browser, known):
     """To where one wanted to go; afterwards the way back is closed."""
-    with visiting(browser, known, "/page/runs") as watched:
+    with watching(browser, known) as watched:
         page = watched.page
+        page.goto(known.service.url + "/page/runs")
+        page.fill("#key", known.key)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/page/runs")
         assert page.get_by_role("heading", name="Runs").is_visible()
         assert page.evaluate("document.cookie") == ""
         page.get_by_role("button", name="Log out").click()

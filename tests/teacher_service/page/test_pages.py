@@ -369,6 +369,16 @@ def test_logging_in_and_out(locked):
         )
 
 
+def test_behind_https_the_cookie_never_goes_without(locked):
+    """As a proxy on this machine says that it is."""
+    service, keys = locked
+    data, proxied = {"key": keys["read"]}, {"X-Forwarded-Proto": "https"}
+    for headers, secure in (({}, False), (proxied, True)):
+        reply = service.http.post("/page/login", data=data, headers=headers)
+        assert ("Secure" in reply.headers["set-cookie"]) is secure
+    service.http.cookies.clear()
+
+
 @pytest.mark.parametrize(
     ("scope", "status", "said"), [("use", 403, "may use"), (None, 401, "no key of this service")]
 )
