@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import pytest
 import typer
 import yaml
 
+from cache import CompletionStore
 from docs_site.pages import DOCS
 from taco.cli import app
 from teacher_service import Settings
@@ -31,7 +33,10 @@ from trainer.policy.families import XLM_ROBERTA
 
 ROOT = DOCS.parent
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
-TYPED = [name for name, text in PAGES.items() if script_of(text).count("\n") > 1]
+ON_A_SERVER = "postgresql.md"
+TYPED = [
+    name for name, text in PAGES.items() if script_of(text).count("\n") > 1 and name != ON_A_SERVER
+]
 
 _TIMEOUT_S = 280
 
@@ -103,6 +108,16 @@ def test_a_page_can_be_followed(name, tmp_path, base, warm_taco):
         script = script.replace(old, new)
     ended, said = _follow(script, tmp_path, port, warm_taco)
     assert ended == 0, f"{name}, {said}"
+
+
+@pytest.mark.timeout(300)
+def test_the_page_on_postgresql_can_be_followed(tmp_path, postgres_url, warm_taco):
+    """With a real server where the page has one of its reader's."""
+    CompletionStore.open(tmp_path / "completions.sqlite").close()
+    page = PAGES[ON_A_SERVER].replace("postgresql://taco@db.example/completions", postgres_url)
+    script = f"export STORE={shlex.quote(postgres_url)}\n{script_of(page)}"
+    ended, said = _follow(script, tmp_path, _free_port(), warm_taco)
+    assert ended == 0, said
 
 
 def _free_port() -> int:
