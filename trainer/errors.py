@@ -104,5 +104,10 @@ class WriteError(TrainerError):
     """A file of the run cannot be written; what was saved before is still there."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, in short; its kind where it says nothing (MemoryError)."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

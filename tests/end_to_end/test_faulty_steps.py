@@ -157,11 +157,15 @@ def test_out_of_memory_makes_micro_batches_smaller(
     assert "going on with 1" in caplog.text
 
 
-def test_memory_that_takes_no_example_stops_the_run(train, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), MemoryError()],
+)
+def test_memory_that_takes_no_example_stops_the_run(train, monkeypatch, tmp_path, error):
     """The message says what to change, and the run is saved."""
 
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise error
 
     monkeypatch.setattr(passes, "word_keep_probs", full)
     with pytest.raises(OutOfMemory, match=r"step 1 was not taken.*one example at a time"):

@@ -33,7 +33,7 @@ def one(document, teacher_url, tmp_path_factory):
     return train_new(config, "config", teacher_url=teacher_url, runs=runs, report=lambda _: None)
 
 
-def _start(folder, document, teacher_url, **sections):
+def _start(folder, document, teacher_url, *arguments, **sections):
     """Start two processes as a user would, in a terminal's process group of their own."""
     (folder / "config.yaml").write_text(yaml.safe_dump(document(**sections)))
     with socket.socket() as free:
@@ -43,7 +43,7 @@ def _start(folder, document, teacher_url, **sections):
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", str(port), "-m", "trainer", "config.yaml"]
     return subprocess.Popen(
-        [*command, "logging.log_interval=1"],
+        [*command, "logging.log_interval=1", *arguments],
         cwd=folder,
         env={**os.environ, "TACO_TEACHER_URL": teacher_url, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -148,7 +148,7 @@ def test_the_weights_are_the_same_but_for_rounding(one, two):
 
 
 def test_ctrl_c_in_both_processes_saves_the_run(document, finished, teacher_url, tmp_path):
-    """Each gets it twice, from the terminal and from its launcher; one process goes on alone."""
+    """Each gets it twice, from the terminal and from its launcher; both go on where they were."""
     settings = tmp_path / "slow.yaml"
     settings.write_text("builtin: {latency_ms: 250}\n")
     with (
@@ -163,9 +163,12 @@ def test_ctrl_c_in_both_processes_saves_the_run(document, finished, teacher_url,
     assert "saved; go on with: taco train --resume runs/config\n" in said
     checkpoints = sorted(path.name for path in (tmp_path / "runs/config/checkpoints").iterdir())
     assert checkpoints[-1] in ("step-00000004.pt", "step-00000005.pt")
-    result = resume(tmp_path / "runs/config", teacher_url=teacher_url, report=lambda _: None)
-    assert Path(result.model_path).is_dir()
-    assert len(_step(result.folder, 8)) == len(_step(finished.folder, 8))
+    with _start(tmp_path, document, teacher_url, "--resume", "auto") as again:
+        said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert "step 4/8" not in said
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["config"]
+    assert len(_step(tmp_path / "runs/config", 8)) == len(_step(finished.folder, 8))
 
 
 def test_a_process_that_is_killed_ends_the_run_and_its_state_is_saved(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, first_line
 from trainer.learning.standing import Standing
 from trainer.learning.writing import written
 
@@ -136,8 +136,9 @@ def _read(path: Path, device: torch.device) -> tuple[Progress, Mapping[str, Any]
         return Progress(**progress, standing=standing), state["tensors"]
     except Exception as error:
         raise CheckpointError(
-            f"{path}: expected a checkpoint, and it cannot be read: it is damaged, or another "
-            "version wrote it; delete it to resume from the one before"
+            f"{path}: expected a checkpoint, and it cannot be read "
+            f"({first_line(error)}): it is damaged, or another version wrote it; "
+            "delete it to resume from the one before"
         ) from error
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from trainer.errors import OutOfMemory
+from trainer.errors import OutOfMemory, first_line
 
 Made = TypeVar("Made")
 
@@ -51,7 +51,7 @@ class Memory:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
             # Only here, where the error no longer holds the attempt's tensors.
             give_up()
             clear_device_cache(garbage_collection=True)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from trainer.errors import ProcessLost, TrainerError
+from trainer.errors import ProcessLost, TrainerError, first_line
 
 Thing = TypeVar("Thing")
 
@@ -69,6 +69,6 @@ def _others_answer() -> Iterator[None]:
     except RuntimeError as error:
         raise ProcessLost(
             "expected an answer from the run's other processes, and one of them has ended or hangs "
-            f"({str(error).splitlines()[0]}); the first error above, of the process that ended, "
+            f"({first_line(error)}); the first error above, of the process that ended, "
             "tells why. Mend that, then resume the run"
         ) from error

@@ -325,7 +325,9 @@ def _check_same_teacher(lock: Path, teacher: TeacherClient) -> None:
 
 
 def _restore(run: Run) -> None:
-    progress, tensors = load_latest(run.folder / CHECKPOINTS, run.accelerator.device)
+    # To the CPU, whatever the device: loading the states below moves them to where they belong, and
+    # torch knows no place of the name that Accelerate gives to one of several processes on a CPU.
+    progress, tensors = load_latest(run.folder / CHECKPOINTS, torch.device("cpu"))
     run.compressor.model.load_state_dict(tensors["model"])
     run.optimizer.load_state_dict(tensors["optimizer"])
     run.scheduler.load_state_dict(tensors["scheduler"])
