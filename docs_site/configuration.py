@@ -15,6 +15,5 @@ def settings_tables(model: type[BaseModel] = Settings, prefix: str = "") -> Iter
     for name, field in model.model_fields.items():
         section = field.annotation
         if is_section(section):
-            assert section
             yield f"### `{prefix}{name}`\n\n{one_line(field.description or section.__doc__)}\n"
             yield from settings_tables(section, f"{prefix}{name}.")

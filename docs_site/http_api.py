@@ -27,7 +27,10 @@ _BODIES: dict[str, type[BaseModel]] = {
     "/v1/teacher/completions": BatchRequest,
     "/v1/cache/lookup": LookupRequest,
 }
-_REPLY_SCHEMAS = [Error, *(schema for schema, _ in REPLIES.values() if schema)]
+_REPLY_SCHEMAS: list[type[BaseModel]] = [
+    Error,
+    *(schema for schema, _ in REPLIES.values() if schema),
+]
 _REFERENCE = "#/components/schemas/{model}"
 _OPEN = {"/livez", "/readyz"}
 _HEADERS = {

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, HttpUrl
 from pydantic.fields import FieldInfo
@@ -67,7 +67,7 @@ def key_table(section: type[BaseModel], prefix: str = "") -> str:
     return "\n".join(["| key | type | default | meaning |\n|---|---|---|---|", *rows])
 
 
-def is_section(annotation: Any) -> bool:
+def is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     """Whether a field is a mapping of further keys."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
