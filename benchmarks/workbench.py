@@ -20,6 +20,10 @@ MODEL_PHASES = ("forward", "update")
 """The compressor's forward passes; its backward passes, clipping and optimiser steps."""
 
 
+MEETINGS_PER_LONG_TEXT = 13
+"""75 words and more each."""
+
+
 def configure(**sections: dict[str, Any]) -> Config:
     """The demo's config with some values changed, section by section."""
     plain = resolved(load_config(CONFIG))
@@ -39,6 +43,21 @@ def make_examples(path: Path, count: int, seed: int, split: Split, url: str) -> 
     """Generate meetings into a data file, and fill in the teacher's answers."""
     records = generate_meetings(count, seed, split)
     write_records(path, {str(index): record for index, record in enumerate(records)})
+    fill_references(path, path, configure(), url)
+    return load_examples(path)
+
+
+def make_long_examples(path: Path, count: int, seed: int, split: Split, url: str) -> list[Example]:
+    """Texts of 13 meetings in a row, 1,000 words and more, each with three of their questions."""
+    meetings = generate_meetings(count * MEETINGS_PER_LONG_TEXT, seed, split)
+    records = {}
+    for index in range(count):
+        part = meetings[index * MEETINGS_PER_LONG_TEXT : (index + 1) * MEETINGS_PER_LONG_TEXT]
+        # From the first, the middle and the last: what is asked about lies in every chunk.
+        asked = [part[place]["questions"][0] for place in (0, len(part) // 2, -1)]
+        text = " ".join(meeting["original_prompt"] for meeting in part)
+        records[str(index)] = {"original_prompt": text, "questions": asked}
+    write_records(path, records)
     fill_references(path, path, configure(), url)
     return load_examples(path)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import replay, step, workbench
+from benchmarks import learning, replay, step, workbench
 
 DATA = Path("data.json")
 
@@ -14,6 +14,10 @@ DATA = Path("data.json")
     "make",
     [
         lambda: replay._config(DATA.parent, "base"),
+        *(
+            lambda sections=sections: learning._config(DATA.parent, 1, "base", 0, sections)
+            for sections in learning.VARIANTS.values()
+        ),
         *(lambda batch=batch: step._config("base", batch, DATA) for batch in step.BATCH_SIZES),
     ],
 )
@@ -34,3 +38,16 @@ def test_the_overhead_is_the_share_of_the_wall_time_that_is_not_the_models(tmp_p
     seconds = workbench.seconds_by_phase(tmp_path, warm_up=1)
     assert seconds == {"forward": 2.0, "update": 3.0, "other": 0.5, "save": 4.5}
     assert workbench.overhead_share(seconds) == 0.5
+
+
+def test_f1_is_drawn_against_teacher_calls(tmp_path):
+    """Every row has its place in the picture: without one, it is not drawn."""
+    names = ["oracle", "rule", "base", "ours-10k", "ours", "reference", *learning.VARIANTS]
+    table = [
+        {"name": name, "f1_mean": 0.5, "f1_interval": [0.4, 0.6], "teacher_calls": calls}
+        for calls, name in enumerate(names)
+    ]
+    learning.draw(table, tmp_path / "learning.png")
+    assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(KeyError, match="ours-10k"):
+        learning.draw([row for row in table if row["name"] != "ours-10k"], tmp_path / "no.png")
