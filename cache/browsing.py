@@ -189,11 +189,14 @@ def shown_text(document: str, compressed_text: str | None = None) -> str:
         return compressed_text
     try:
         request = json.loads(document)["request"]
-    except ValueError:
-        return document  # Only its beginning was read.
-    messages = request.get("messages")
-    said = messages[-1] if isinstance(messages, list) and messages else request.get("prompt")
-    return _plain(said)
+    except (ValueError, TypeError, KeyError):
+        return document  # Damaged, or only its beginning was read.
+    match request:
+        case {"messages": [*_, last]}:
+            return _plain(last)
+        case {"prompt": prompt}:
+            return _plain(prompt)
+    return _plain(request)
 
 
 def _plain(said: Any) -> str:

@@ -42,6 +42,13 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         return _configured(connect(path, "ro&immutable=1"), *statements)
 
 
+def connect_index(path: Path) -> sqlite3.Connection:
+    """A connection to what can be made again: a power cut may take the last commits back."""
+    return _configured(
+        connect(path, "rw"), "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"
+    )
+
+
 def reader_cache_kib(path: Path) -> int:
     """An eighth of the file, within bounds; only pages that were read take memory.
 

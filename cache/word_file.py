@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Table, func, select
 from cache.errors import SearchTooLong, StoreError
 from cache.maintenance import reading
 from cache.models import completions, requests
-from cache.sqlite_file import connect, discard_word_file, word_file_of
+from cache.sqlite_file import connect_index, discard_word_file, word_file_of
 from cache.translation import translated
 from cache.word_index import IndexedRow, Reach, indexed_rows
 from cache.words import Search, entry_words
@@ -60,7 +60,8 @@ class WordFile:
                 if indexed >= last:
                     _add_answers(index, store)
             except BaseException:
-                index.execute("ROLLBACK")
+                if index.in_transaction:  # SQLite may have rolled back by itself.
+                    index.execute("ROLLBACK")
                 raise
             index.execute("COMMIT")
             return Reach(indexed, max(last, indexed))
@@ -122,10 +123,7 @@ class WordFile:
         except OSError:
             # Beside a store that may only be read: a file without a name, gone with this process.
             return sqlite3.connect("", isolation_level=None, check_same_thread=False), None
-        connection = connect(self._path, "rw")
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection, self._path.stat()
+        return connect_index(self._path), self._path.stat()
 
     def _is_same_file(self) -> bool:
         with suppress(OSError):

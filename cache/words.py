@@ -49,9 +49,11 @@ def entry_words(document: str, answer: str | None) -> list[str]:
     """
     try:
         request = json.loads(document)["request"]
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return []
-    said = [*_strings(request.get("messages")), *_strings(request.get("prompt")), answer or ""]
+    if isinstance(request, dict):
+        request = [request.get("messages"), request.get("prompt")]
+    said = [*_strings(request), answer or ""]
     found: dict[str, None] = {}
     left = _MOST_BYTES
     for word in (word for text in said for word in _words(text)):

@@ -53,21 +53,15 @@ class EntryView:
 def entry_view(record: "Record", *, whole: bool) -> EntryView:
     """A record, its long texts cut unless it is wanted `whole`."""
     limit = WHOLE if whole else SHORT
-    document = json.loads(record.document)
-    request = dict(document["request"])
-    said = request.pop("messages", None) or [
-        {"role": "prompt", "content": request.pop("prompt", "")}
-    ]
-    if document.get("sample_index"):
-        request["sample_index"] = document["sample_index"]
+    messages, fields = _said(json.loads(record.document))
     text = record.compressed_text
     answers = [_answer(answer, limit) for answer in record.answers]
     return EntryView(
         record.key.hex(),
         record.teacher_digest,
         record.created_at,
-        [(str(one.get("role", "?")), shown(_content(one), limit)) for one in said],
-        _pairs(request, limit),
+        [(role, shown(text, limit)) for role, text in messages],
+        _pairs(fields, limit),
         None if text is None else shown(text, limit),
         shown(record.document, limit),
         answers[0],
@@ -94,8 +88,28 @@ def _answer(entry: StoredEntry, limit: int) -> AnswerView:
     )
 
 
-def _content(message: Mapping[str, Any]) -> str:
+def _said(document: Any) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """The messages by their roles, and what else a request says; whatever its document is."""
+    match document:
+        case {"request": {"messages": [{}, *_] as messages, **fields}}:
+            said = [(_role(one), _content(one)) for one in messages]
+        case {"request": {"prompt": prompt, **fields}}:
+            said = [("prompt", prompt if isinstance(prompt, str) else json.dumps(prompt))]
+        case _:
+            return [], {"document": document}
+    if document.get("sample_index"):
+        fields["sample_index"] = document["sample_index"]
+    return said, {str(name): value for name, value in fields.items()}
+
+
+def _role(message: Any) -> str:
+    return str(message.get("role", "?")) if isinstance(message, dict) else "?"
+
+
+def _content(message: Any) -> str:
     """A message's text; one of several parts, or of none, as JSON."""
+    if not isinstance(message, dict):
+        return json.dumps(message, ensure_ascii=False)
     content = message.get("content")
     if isinstance(content, str) and message.keys() <= {"role", "content"}:
         return content

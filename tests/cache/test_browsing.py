@@ -239,6 +239,10 @@ def test_counts_go_on_from_what_was_counted(store, keep):
         ('{"request": {"prompt": "p"}}', "p"),
         ('{"request": {"prompt": [1, 2]}}', "[1, 2]"),
         ('{"request": {"prom', '{"request": {"prom'),
+        ('{"request": {"messages": []}}', '{"messages": []}'),
+        ('{"request": [1]}', "[1]"),
+        ('{"teacher": "t"}', '{"teacher": "t"}'),
+        ("[]", "[]"),
     ],
 )
 def test_a_request_is_shown_by_its_last_message(document, shown):

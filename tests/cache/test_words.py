@@ -54,7 +54,9 @@ def test_an_entry_has_the_words_of_request_and_answer():
 
 def test_a_damaged_entry_has_no_words():
     """And stops no index."""
-    assert entry_words("{", "Anna") == []
+    for document in ("{", "[]", "null", "{}", '{"request": null}'):
+        assert entry_words(document, None) == []
+    assert entry_words('{"request": ["a", {"content": "b"}]}', None) == ["a", "b"]
     assert entry_words(_document(prompt="a"), "b\udcff") == ["a", "b"]
 
 

@@ -1,5 +1,6 @@
 """The page over HTTP: what it shows, to whom, and what it lets nothing do."""
 
+import hashlib
 import json
 import re
 from html import unescape
@@ -7,10 +8,12 @@ from html import unescape
 import httpx2
 import pytest
 
+from cache import Completion, CompletionStore, Fingerprint, NewEntry, canonical_json
 from cache.exporting import export_store
 from teacher_service.keys import add_key, revoke_key
 from teacher_service.page import entries, log_in, routes, sessions
 from teacher_service.page.paths import safe_next
+from tests.cache.conftest import TEACHER
 from tests.teacher_service.conftest import running
 
 RUN = {"X-Taco-Run": "demo-1a2b", "X-Taco-Step": "3"}
@@ -166,6 +169,32 @@ def test_a_hostile_text_is_text_everywhere(start_hosted, upstream):
     pasted = service.http.post("/page/miss", data={"request": HOSTILE}).text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pasted
     assert "<script>" not in pasted
+
+
+@pytest.mark.parametrize(
+    ("request_", "shown"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "part"}]}]}, "part"),
+        ({"messages": [{"role": "user", "content": "one"}, "bare"]}, "bare"),
+        ({"messages": []}, "document.request.messages"),
+        ({"prompt": [1, 2, 3]}, "[1, 2, 3]"),
+        ("a word", "document.request"),
+        (None, "document.teacher"),
+    ],
+)
+def test_a_strange_request_is_shown_too(run_service, store_path, request_, shown):
+    """Whatever another program filed under its key."""
+    document = canonical_json({"request": request_, "teacher": TEACHER.digest}).decode()
+    key = hashlib.sha256(document.encode()).digest()
+    entry = NewEntry(Fingerprint(key, document), TEACHER.digest, None, Completion("x", "stop"))
+    with CompletionStore.open(store_path) as store:
+        store.register_teacher(TEACHER)
+        store.commit([entry]).result()
+    with run_service(mode="replay") as service:
+        text = service.http.get(f"/page/entries/{key.hex()}")
+        assert text.status_code == 200
+        assert shown in unescape(text.text)
+        assert key.hex() in service.http.get("/page/entries?text=x").text
 
 
 def test_a_text_of_a_megabyte_is_cut_until_it_is_wanted(service, get):
