@@ -398,6 +398,11 @@ class Config(_Section):
                 "reuse.runs: needs words that are drawn independently, for each to have a ratio of "
                 "its own, and policy.sampler: exact_count draws them together; set rate_held"
             )
+        if self.reuse.runs and self.hyperparams.use_context_level_filter:
+            raise ValueError(
+                "reuse.runs: hyperparams.use_context_level_filter chooses contexts by the policy "
+                "of the moment, so that recorded masks are of other texts; set it to false"
+            )
         if self.reuse.runs and self.policy.loss == "greedy":
             raise ValueError(
                 "reuse.runs: policy.loss: greedy compares with what the run's policy would deploy, "

@@ -118,6 +118,8 @@ class Rollout:
     scores: tuple[float, ...] = ()
     """The metric of each question's answer; empty unless the outcome is SCORED. The reward is their
     mean, less what the length costs."""
+    target_rate: float = 0.0
+    """Compressed / original tokens that it aimed at."""
     log_odds: tuple[bytes, ...] = ()
     """One entry per chunk: each word's log-odds of being kept when the mask was drawn, float32;
     empty where words are not drawn independently of each other."""

@@ -225,15 +225,54 @@ def test_runs_of_another_question_are_refused(copied, document, teacher_url, tmp
     assert (
         "hyperparams.compression_rate was 0.4 when its rollouts were recorded, and is 0.5" in said
     )
-    assert "policy.rollouts_per_example was 3" in said
+    assert "the number of rollouts per example was 3" in said
 
 
-def test_words_drawn_together_have_no_ratios(document):
-    """The exact sampler is refused where the config is read; so is a text that was never drawn."""
-    with pytest.raises(ValueError, match=r"reuse\.runs: needs words that are drawn independently"):
-        Config.model_validate(document(policy={"sampler": "exact_count"}, reuse={"runs": ["a"]}))
-    with pytest.raises(ValueError, match="no recorded run has asked about"):
-        Config.model_validate(document(policy={"loss": "greedy"}, reuse={"runs": ["a"]}))
+def test_rollouts_of_another_rate_are_none_of_this_one(train):
+    """With several rates and another seed, an example aims elsewhere than it did: it is asked."""
+    rates = {"rates": [0.3, 0.5]}
+    first = train("rates", reuse={"runs": []}, policy=rates)
+    second = train(
+        "others", reuse={"runs": [first.folder], "max_asked": 0.0}, policy=rates, run={"seed": 1}
+    )
+    shares = [step["reuse/share"] for step in _steps(second)]
+    assert 0.0 < sum(shares) / 8 < 1.0
+    assert second.teacher_calls > 0
+
+
+def test_answers_belong_to_the_very_texts_that_were_judged(copied, document, teacher_url, tmp_path):
+    """Where a mask leaves other words than it did, nothing is learnt from what was said then."""
+    behaviour = copied / "behaviour.jsonl"
+    digests = [json.loads(line)["texts"] for line in behaviour.read_text().splitlines()[:2]]
+    behaviour.write_text(behaviour.read_text().replace(digests[0], digests[1]))
+    with pytest.raises(ReplayError, match=r"leave other texts here than in run 0 of reuse\.runs"):
+        _train_on(copied, document, teacher_url, tmp_path)
+
+
+def test_failures_of_the_reused_run_do_not_stop_this_one(document, teacher_url, tmp_path):
+    """They were allowed there, and count for nothing here."""
+    store = tmp_path / "empty.sqlite"
+    with own_service(store=store):
+        pass
+    config = Config.model_validate(document(policy=BY_WORD, teacher={"max_failed_share": 1.0}))
+    with own_service(mode="replay", store=store) as url:
+        failed = train_new(config, "failed", teacher_url=url, runs=tmp_path, report=_silent)
+    result = _train_on(failed.folder, document, teacher_url, tmp_path)
+    assert result.teacher_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"policy": {"sampler": "exact_count"}}, "needs words that are drawn independently"),
+        ({"policy": {"loss": "greedy"}}, "what the run's policy would deploy"),
+        ({"hyperparams": {"use_context_level_filter": True}}, "masks are of other texts"),
+    ],
+)
+def test_what_recorded_rollouts_cannot_serve_is_refused(document, sections, why):
+    """Where the config is read."""
+    with pytest.raises(ValueError, match=rf"reuse\.runs: .*{why}"):
+        Config.model_validate(document(reuse={"runs": ["a"]}, **sections))
 
 
 def test_the_command_names_runs(taco, recorded, document, teacher_url, tmp_path, monkeypatch):

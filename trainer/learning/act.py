@@ -4,6 +4,7 @@ rule in validation.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -262,11 +263,8 @@ def _with_replies(
 ) -> Iterator[CompressedText]:
     """Say of recorded rollouts where they come from, and what the teacher said of them."""
     for group in recalled:
-        for sample in range(samples):
-            text = next(texts)
-            if group:
-                text = replace(text, source=group.source, replies=group.replies[sample])
-            yield text
+        of_example = list(islice(texts, samples))
+        yield from group.answered(of_example) if group else of_example
 
 
 def describe_draws(sampled: SampledBatch) -> Iterator[dict[str, object]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.config import Config
+from trainer.config import Config, Policy
 from trainer.errors import ConfigError
 from trainer.learning import reuse
 from trainer.learning.act import PreparedExample, chunk_counts, chunk_owners
@@ -25,16 +25,12 @@ _SAME = {
         "compression_relaxation_tokens",
         "max_seq_len",
         "target_token",
-        "use_context_level_filter",
-        "target_context",
-        "context_level_compression_rate",
-        "context_level_target_token",
         "force_tokens",
         "drop_consecutive",
         "force_reserve_digit",
     ),
-    "policy": ("sampler", "rates", "rollouts_per_example"),
-    "reward": ("compression_tolerance",),
+    "policy": ("sampler",),
+    "reward": ("compression_tolerance", "length_penalty"),
 }
 """What must be as it was when rollouts were recorded: it decides texts, answers and masks."""
 
@@ -111,6 +107,7 @@ class Library:
             group
             for recording in self.recordings
             for group in recording.groups.get(prepared.example.id, ())
+            if group.target_rate == prepared.target_rate
         ]
         for group in groups:
             if group.sizes != sizes:
@@ -177,6 +174,7 @@ def _decisive(header: Mapping[str, Any]) -> Mapping[str, Any]:
         "the teacher": header["teacher"],
         "the training data": header["data_digests"]["train"],
         "the length tokenizer": header["length_tokenizer"],
+        "the number of rollouts per example": Policy.model_validate(config["policy"]).samples,
         **{
             f"{section}.{key}": config[section].get(key)
             for section, keys in _SAME.items()

@@ -1,13 +1,17 @@
 """A group of rollouts that another run drew, and its place in a batch."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.errors import ReplayError
 from trainer.policy.sampling import IndependentWords
+from trainer.rollouts.collect import CompressedText
 from trainer.types import Source, TeacherReply
 
 KeepMask = tuple[np.ndarray, ...]
@@ -19,17 +23,43 @@ class RecordedGroup:
     """One example's S rollouts of one step, as they were drawn and answered."""
 
     source: Source
+    target_rate: float
+    """That its masks aimed at."""
     log_odds: tuple[bytes, ...]
     """As in `Rollout`: by what all of its masks were drawn."""
     masks: tuple[KeepMask, ...]
     """One for each rollout."""
     replies: tuple[tuple[TeacherReply, ...], ...]
     """Of each rollout, with their texts; empty where the teacher was not asked."""
+    texts_digest: str
+    """As `digest_of` gives it for the texts that were judged."""
 
     @property
     def sizes(self) -> list[int]:
         """Words of each chunk."""
         return [len(row) // np.dtype(np.float32).itemsize for row in self.log_odds]
+
+    def answered(self, texts: Sequence[CompressedText]) -> list[CompressedText]:
+        """The texts that its masks leave, with where they come from and what was said of them.
+
+        Raises:
+            ReplayError: they are not the texts that were judged.
+        """
+        if digest_of(text.text for text in texts) != self.texts_digest:
+            raise ReplayError(
+                f"example {texts[0].example.id!r}: its recorded masks leave other texts here than "
+                f"in run {self.source.run} of reuse.runs, step {self.source.step}; reuse runs "
+                "whose base has the same tokenizer, with the recorded version of tokenizers"
+            )
+        return [
+            replace(text, source=self.source, replies=replies)
+            for text, replies in zip(texts, self.replies, strict=True)
+        ]
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """SHA-256 of texts in their order, 64 hex digits."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def put_recorded(

@@ -20,7 +20,7 @@ import numpy as np
 from trainer.errors import ReplayError
 from trainer.learning.lockfile import Lock
 from trainer.learning.logs import AppendedFile
-from trainer.learning.recorded import RecordedGroup
+from trainer.learning.recorded import RecordedGroup, digest_of
 from trainer.learning.run_folder import BEHAVIOUR, LOCK
 from trainer.types import Outcome, Rollout, Source, TeacherReply
 
@@ -94,8 +94,10 @@ def _encode_group(step: int, example_id: str, group: Sequence[Rollout]) -> dict[
     return {
         "step": step,
         "example": example_id,
+        "rate": group[0].target_rate,
         "log_odds": [base64.b64encode(row).decode() for row in group[0].log_odds],
         "completions": [[reply.text for reply in rollout.replies] for rollout in group],
+        "texts": digest_of(rollout.compressed_text for rollout in group),
     }
 
 
@@ -106,12 +108,14 @@ def _decode_group(group: dict[str, Any], lock: Lock, number: int) -> RecordedGro
     recorded = [lock.rollout(*place, sample) for sample in range(len(group["completions"]))]
     return RecordedGroup(
         source=Source(number, group["step"]),
+        target_rate=group["rate"],
         log_odds=log_odds,
         masks=tuple(tuple(_unpack(rollout.mask, sizes)) for rollout in recorded),
         replies=tuple(
             tuple(_with_text(rollout.replies, texts))
             for rollout, texts in zip(recorded, group["completions"], strict=True)
         ),
+        texts_digest=group["texts"],
     )
 
 

@@ -141,12 +141,13 @@ def check_failures(rollouts: Sequence[Rollout], max_failed_share: float) -> None
     Raises:
         TooManyFailures: with the share, the bound, and one of the reasons.
     """
-    failed = [rollout for rollout in rollouts if rollout.outcome is Outcome.FAILED]
-    if len(failed) <= max_failed_share * len(rollouts):
+    asked = [rollout for rollout in rollouts if rollout.source is None]
+    failed = [rollout for rollout in asked if rollout.outcome is Outcome.FAILED]
+    if len(failed) <= max_failed_share * len(asked):
         return
     reason = next(reply.error for reply in failed[0].replies if reply.outcome is Outcome.FAILED)
     raise TooManyFailures(
-        f"{len(failed)} of {len(rollouts)} rollouts of this step failed, more than "
+        f"{len(failed)} of {len(asked)} rollouts of this step failed, more than "
         f"teacher.max_failed_share ({max_failed_share}) allows; the step was not trained on. "
         f"The first reason: {reason}. Mend the teacher, then resume the run"
     )
@@ -203,6 +204,7 @@ def _judge(
         length_case=case,
         replies=replies,
         scores=scores,
+        target_rate=text.target_rate,
         log_odds=text.log_odds,
         source=text.source,
     )
