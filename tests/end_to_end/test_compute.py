@@ -15,6 +15,7 @@ from tests.tiny_models import load_stock
 from tests.tiny_runs import make_tiny_compressor
 from trainer.config import Config
 from trainer.errors import ConfigError
+from trainer.evaluation.run_report.compressed import compress_with_checkpoint
 from trainer.learning import launch, passes, setup
 from trainer.learning.checkpoint import load_latest
 from trainer.learning.launch import resume, train_new
@@ -212,6 +213,15 @@ def test_lora_is_merged_and_loads_in_the_stock_package(train, deep, meetings, te
         options = CompressionOptions()
         assert text == compress(ours, [example.original_prompt], options, rate=0.4).text
         assert 0 < len(text) < len(example.original_prompt)
+    # The report shows an unfinished run by its newest checkpoint.
+    config = launch.recorded_config(Path(result.folder))
+    examples = load_examples(meetings)[:2]
+    shown = compress_with_checkpoint("lora", Path(result.folder), config, examples, [0.4])
+    assert shown.label == "lora, step 8"
+    assert [compression.text for compression in shown.at[0]] == [
+        compress(ours, [example.original_prompt], CompressionOptions(), rate=0.4).text
+        for example in examples
+    ]
 
 
 def test_lora_goes_on_bit_for_bit(train, deep, teacher_url):

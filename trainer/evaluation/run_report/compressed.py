@@ -11,6 +11,7 @@ from trainer.errors import CheckpointError
 from trainer.learning.checkpoint import load_latest
 from trainer.learning.run_folder import CHECKPOINTS
 from trainer.learning.setup import compression_options
+from trainer.learning.trainable import adapt
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.inference import Compression, compress_at
 from trainer.types import Example
@@ -47,6 +48,9 @@ def compress_with_checkpoint(
     """
     compressor = _load(config.model.model_load_path, config)
     progress, tensors = load_latest(run / CHECKPOINTS, torch.device(compressor.device))
+    # A checkpoint has LoRA's adapters beside the weights that they adapt.
+    compute = config.compute.model_copy(update={"compile": None})
+    merge_adapters = adapt(compressor.model, compute, config.run.seed)
     try:
         compressor.model.load_state_dict(tensors["model"])
     except (RuntimeError, KeyError) as error:
@@ -54,6 +58,7 @@ def compress_with_checkpoint(
             f"{run}: expected a checkpoint of {config.model.model_load_path}, and its weights do "
             "not fit that model"
         ) from error
+    merge_adapters()
     return _compressed(f"{label}, step {progress.step}", compressor, config, examples, rates)
 
 
