@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cache import Completion, StoredEntry
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from cache.records import Record
 
 _Pairs = Sequence[tuple[str, Shown]]
+_FEW, _MANY = 100, 10_000
+"""Messages and fields that are shown at first, and on demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class EntryView:
     teacher: str  # Its digest.
     created_at: float
     messages: _Pairs  # By their roles; a plain prompt is one without.
+    hidden: int  # Messages that are not among these.
     fields: _Pairs  # What else the request says.
     compressed_text: Shown | None
     document: Shown
@@ -43,25 +47,27 @@ class EntryView:
 
     @property
     def is_cut(self) -> bool:
-        """Something of it is longer than what is shown."""
+        """Something of it is not shown."""
         answers = [self.served, *self.others]
         texts = [self.document, self.compressed_text, *(answer.text for answer in answers)]
         pairs = [*self.messages, *self.fields, *(pair for one in answers for pair in one.details)]
-        return any(text and text.cut for text in [*texts, *(text for _, text in pairs)])
+        cut = any(text and text.cut for text in [*texts, *(text for _, text in pairs)])
+        return cut or self.hidden > 0
 
 
 def entry_view(record: "Record", *, whole: bool) -> EntryView:
     """A record, its long texts cut unless it is wanted `whole`."""
-    limit = WHOLE if whole else SHORT
+    limit, most = (WHOLE, _MANY) if whole else (SHORT, _FEW)
     messages, fields = _said(json.loads(record.document))
     text = record.compressed_text
-    answers = [_answer(answer, limit) for answer in record.answers]
+    answers = [_answer(answer, limit, most) for answer in record.answers]
     return EntryView(
         record.key.hex(),
         record.teacher_digest,
         record.created_at,
-        [(role, shown(text, limit)) for role, text in messages],
-        _pairs(fields, limit),
+        [(role, shown(text, limit)) for role, text in messages[:most]],
+        max(0, len(messages) - most),
+        _pairs(fields, limit, most),
         None if text is None else shown(text, limit),
         shown(record.document, limit),
         answers[0],
@@ -69,7 +75,7 @@ def entry_view(record: "Record", *, whole: bool) -> EntryView:
     )
 
 
-def _answer(entry: StoredEntry, limit: int) -> AnswerView:
+def _answer(entry: StoredEntry, limit: int, most: int) -> AnswerView:
     answer = entry.answer
     if isinstance(answer, Completion):
         text, ended, refused = answer.text, answer.finish_reason, False
@@ -84,7 +90,7 @@ def _answer(entry: StoredEntry, limit: int) -> AnswerView:
         refused,
         entry.created_at,
         None if answer.latency_ms is None else answer.latency_ms / 1000,
-        _pairs({**details, **answer.provenance}, limit),
+        _pairs({**details, **answer.provenance}, limit, most),
     )
 
 
@@ -120,8 +126,9 @@ def _content(message: Any) -> str:
     )
 
 
-def _pairs(fields: Mapping[str, Any], limit: int) -> _Pairs:
+def _pairs(fields: Mapping[str, Any], limit: int, most: int) -> _Pairs:
     from cache.explaining import flatten
 
     found = ((name, value) for name, value in flatten(dict(fields)) if value != "null")
-    return [(name, shown(value, limit)) for name, value in found]
+    pairs = [(name, shown(value, limit)) for name, value in islice(found, most)]
+    return [*pairs, ("…", shown("more than is shown here", limit))] if next(found, None) else pairs

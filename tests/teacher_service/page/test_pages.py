@@ -207,6 +207,20 @@ def test_a_text_of_a_megabyte_is_cut_until_it_is_wanted(service, get):
     assert whole.count("y" * 1_000_000) >= 1
 
 
+def test_a_request_of_very_many_messages_is_cut_too(service, get):
+    """Messages and fields; all of them are one link away."""
+    messages = [{"role": "user", "content": f"message {number}."} for number in range(150)]
+    bias = {str(number): number for number in range(150)}
+    body = {"model": "builtin", "messages": messages, "logit_bias": bias}
+    key = _key(service.http.post("/v1/chat/completions", json=body))
+    few, all_ = get(f"/page/entries/{key}"), get(f"/page/entries/{key}", whole=1)
+    few, all_ = few.partition("<details>")[0], all_.partition("<details>")[0]
+    assert (few.count("message "), all_.count("message ")) == (100, 150)
+    assert (few.count("logit_bias."), all_.count("logit_bias.")) == (100, 150)
+    assert "and 50 more messages" in few
+    assert "more than is shown here" in few
+
+
 def test_an_answer_that_begins_with_a_nul_is_seen_in_lists(start_hosted, upstream):
     """SQLite ends a text there."""
     service = start_hosted()
