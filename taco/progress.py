@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from trainer.learning.run import Watch
@@ -23,14 +24,16 @@ def live_progress(console: Console) -> Iterator["Watch | None"]:
         return
     from trainer.learning.summary import figures_line
 
+    # In a narrow window the figures are cut at their end, and nothing else is.
+    figures = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("step"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=16),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("step", table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=10),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=figures),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, expand=True) as bar:
         task = bar.add_task("", total=None)
 
         def watch(step: int, total_steps: int, metrics: Mapping[str, float]) -> None:

@@ -1,6 +1,7 @@
 """The moving line of a training run."""
 
 import io
+import re
 
 from rich.console import Console
 
@@ -31,6 +32,16 @@ def test_a_terminal_shows_the_figures_that_matter():
         in shown
     )
     assert "validation reward 0.5\n" in shown
+
+
+def test_a_narrow_terminal_cuts_the_figures_alone():
+    """Where the run is, and when it ends, can be read in eighty columns."""
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80, color_system=None)
+    with live_progress(console) as watch:
+        watch(3, 8, FIGURES)
+    shown = output.getvalue()
+    assert re.search(r"step 3/8 +\S+ +--:-- reward 0.350  rate 0.280  out of range 20%", shown)
 
 
 def test_a_log_file_gets_no_moving_line():

@@ -115,7 +115,7 @@ def _table(rows: Sequence[EvaluatedRow]) -> Table:
 def _score(score: MeanScore | None) -> str:
     if score is None or score.mean is None:
         return "-"
-    if score.interval is None:
+    if score.interval is None or score.interval[0] == score.interval[1]:
         return f"{score.mean:.3f}"
     low, high = score.interval
     return f"{score.mean:.3f} ({low:.3f} to {high:.3f})"

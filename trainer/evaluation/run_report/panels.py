@@ -35,7 +35,7 @@ class DrawnPanel:
     hint: str
     svg: str
     summary: tuple[str, ...]
-    """What the picture says, a sentence for each run: for those who do not see it."""
+    """What the picture says, a sentence for each run; some do not see it."""
 
 
 LEARNING = (
@@ -143,10 +143,9 @@ def column(panel: Panel, run: RunRecord) -> Column:
 
 def _sum(metric: str, run: RunRecord) -> Column:
     names = [name for name in run.metrics if name == metric or metric == f"{name.split('/')[0]}/"]
-    total: Column = np.full(len(run.steps), np.nan)
-    for name in names:
-        total = np.where(np.isnan(total), 0.0, total) + run.metrics[name]
-    return total
+    parts = np.array([run.metrics[name] for name in names]).reshape(len(names), len(run.steps))
+    known = np.isfinite(parts).any(axis=0)
+    return np.where(known, np.nansum(parts, axis=0), np.nan)
 
 
 def _draw(panel: Panel, runs: Mapping[str, RunRecord], values: Mapping[str, Column]) -> DrawnPanel:
@@ -167,7 +166,8 @@ def _draw(panel: Panel, runs: Mapping[str, RunRecord], values: Mapping[str, Colu
         hint=panel.hint,
         svg=plots.curves(shown, share=panel.share, line=line),
         summary=tuple(
-            f"{label}: {_in_words(run.steps, values[label], panel.share)}"
+            (f"{label}: " if len(runs) > 1 else "")
+            + _in_words(run.steps, values[label], panel.share)
             for label, run in runs.items()
         ),
     )
@@ -185,10 +185,12 @@ def _in_words(steps: Column, values: Column, share: bool) -> str:
     if not there.any():
         return "no figures"
     steps, values = steps[there], values[there]
-    form = "{:.0%}" if share else "{:.3g}"
     first, last, low, high = (
-        form.format(value) for value in (values[0], values[-1], values.min(), values.max())
+        f"{value:.0%}" if share else plots.plain(value)
+        for value in (values[0], values[-1], values.min(), values.max())
     )
+    if low == high:
+        return f"{low} throughout" if len(steps) > 1 else f"{low} at step {steps[0]:.0f}"
     return (
         f"{first} at step {steps[0]:.0f}, {last} at step {steps[-1]:.0f}, between {low} and {high}"
     )

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 INK, GRID = "#010203", "#010204"
 SERIES = tuple(f"#0102{16 + index:02x}" for index in range(8))
 """One for each run or row; further ones begin again, with another stroke."""
-STROKES = ("-", "--", "-.", ":")
+STROKES = ("-", "--", ":")
+"""As the legend's, which the style sheet draws."""
+FEW = 30
+"""A curve of so few steps shows each as a point; a line through one point is nothing to see."""
 
 _VARIABLES = {INK: "--ink", GRID: "--grid"} | {
     colour: f"--series-{index}" for index, colour in enumerate(SERIES)
@@ -46,7 +49,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "lines.solid_joinstyle": "round",
 }
-_PANEL = {"left": 0.15, "right": 0.97, "bottom": 0.19, "top": 0.96}
+_PANEL = {"left": 0.16, "right": 0.97, "bottom": 0.19, "top": 0.96}
 _UNUSED_ID = re.compile(r"<g id=\"[^\"]*\">")
 _FONT = re.compile(r"font(-size|-family)?: [^;\"]*(; )?")
 _HEAD = re.compile(r".*?<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>.*?</metadata>", re.DOTALL)
@@ -101,7 +104,8 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
                 *downsample(curve.steps, curve.values), color=look["color"], alpha=0.25, lw=0.8
             )
             smooth = running_mean(curve.values, window_of(len(curve.values)))
-            axes.plot(*downsample(curve.steps, smooth), **look)
+            marker = "o" if len(curve.values) <= FEW else ""
+            axes.plot(*downsample(curve.steps, smooth), marker=marker, ms=4, **look)
             if curve.marks:
                 axes.plot(
                     *zip(*curve.marks, strict=True), color=look["color"], ls="", marker="D", ms=6
@@ -112,7 +116,7 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
         if high - low < 1e-6 * abs(high) or (share and high < 1e-6):  # Constant.
             low, high = (0.0, 1.0) if share else (0.9 * low, 1.1 * high)
         axes.set_ylim(max(low, 0.0) if share else low, high)
-        axes.yaxis.set_major_formatter(_percent if share else _plain)
+        axes.yaxis.set_major_formatter(_percent if share else lambda value, _: plain(value))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("step")
@@ -154,8 +158,11 @@ def _percent(value: float, _: object) -> str:
     return f"{100 * value:.3g}%"
 
 
-def _plain(value: float, _: object) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def plain(value: float) -> str:
+    """A number in about six characters."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
 
 
 def _look(index: int) -> dict[str, Any]:
