@@ -12,6 +12,7 @@ FIGURES = {
     "rate/achieved": 0.28,
     "outcome/out_of_range": 0.2,
     "policy/entropy_per_word": 0.4,
+    "reuse/share": 0.0,
     "teacher/calls": 24,
     "teacher/hit": 6,
     "teacher/calls_so_far": 1234,

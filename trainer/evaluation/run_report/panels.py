@@ -101,6 +101,13 @@ TEACHER = (
         always=False,
     ),
     Panel(
+        "Recalled",
+        "reuse/share",
+        "Share of rollouts that an earlier step had paid for.",
+        share=True,
+        always=False,
+    ),
+    Panel(
         "Seconds per step",
         "seconds/",
         "All phases.",
