@@ -26,7 +26,9 @@ from teacher_service import Settings
 from tests.docs_site import warm_taco as warm
 from tests.docs_site.filled_store import Replacements, fill
 from tests.docs_site.snippets import RUN, blocks_of, commands_of, script_of, taco_commands
+from tests.run_folders import write_run
 from tests.tiny_models import make_xlm_roberta
+from tests.tiny_runs import write_meetings
 from trainer.config import resolved
 from trainer.config_file import load_config
 from trainer.policy.families import XLM_ROBERTA
@@ -56,6 +58,20 @@ def _for_compressing(folder: Path, base: Path) -> Replacements:
     return [('"PATH"', f'"models/{XLM_ROBERTA}"')]
 
 
+def _for_report(folder: Path, base: Path) -> Replacements:
+    """Three runs that were never trained, with the demo's config, and texts to show."""
+    config = resolved(load_config(ROOT / "configs/demo.yaml"))
+    config["model"]["model_load_path"] = str(base)
+    for name in ("demo/train", "meeting_qa", "meeting_qa-2"):
+        run = write_run(folder / "runs" / name, **config)
+        shutil.copytree(base, run / "model" / base.name)
+        result = {"folder": str(run), "model_path": str(run / "model" / base.name)}
+        (run / "result.json").write_text(json.dumps(result))
+    (folder / "runs/demo/data").mkdir()
+    write_meetings(folder / "runs/demo/data/test.json", 3)
+    return []
+
+
 def _for_tasks(folder: Path, _base: Path) -> Replacements:
     """What the page's reader brings: data, config and settings of their own."""
     shutil.copy(ROOT / "examples/question_answering.json", folder / "my_test.json")
@@ -69,6 +85,7 @@ PREPARED: dict[str, Callable[[Path, Path], Replacements]] = {
     "compressing.md": _for_compressing,
     "distill.md": lambda *_: [("--count 120", "--count 24"), ("--epochs 20", "--epochs 1")],
     "reproducing.md": lambda *_: [("--count 48", "--count 24")],
+    "report.md": _for_report,
     "tasks.md": _for_tasks,
 }
 """By page, what has to be there before (scratch folder, a compressor's folder), and what is
