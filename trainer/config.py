@@ -259,6 +259,11 @@ class Policy(_Section):
                 f"rollouts_per_example: {self.loss} compares the rollouts of a group, so it needs "
                 f"at least 2, and got {self.rollouts_per_example}; raise it, or set loss: none"
             )
+        if self.loss == "greedy" and self.sampler == "exact_count":
+            raise ValueError(
+                "loss: greedy compares with the deployed text, whose length is not exactly the "
+                "target, so that sampler: exact_count could not have drawn it; set rate_held"
+            )
         drawn = 1 if self.loss == "reference" else self.rollouts_per_example
         if self.credit == "word" and drawn < 2:
             raise ValueError(

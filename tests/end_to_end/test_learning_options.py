@@ -9,6 +9,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.learning.launch import resume, train_new
+from trainer.learning.lockfile import Lock
 
 STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2, "credit": "word"}
 ON_THE_WAY = {"loss": "moving_average", "start_rate": 0.7, "start_rate_steps": 6}
@@ -19,10 +20,16 @@ ON_THE_WAY = {"loss": "moving_average", "start_rate": 0.7, "start_rate_steps": 6
 def train(tmp_path, document, teacher_url):
     """Train with a changed policy section; the result."""
 
-    def train(name="trial", report=lambda _: None, **policy):
-        config = Config.model_validate(document(policy=policy))
-        runs = tmp_path / "runs"
-        return train_new(config, name, teacher_url=teacher_url, runs=runs, report=report)
+    def train(name="trial", report=lambda _: None, replay=None, **policy):
+        return train_new(
+            Config.model_validate(document(policy=policy)),
+            name,
+            teacher_url=teacher_url,
+            runs=tmp_path / "runs",
+            report=report,
+            replay=replay,
+            locked_masks=replay is not None,
+        )
 
     return train
 
@@ -72,12 +79,14 @@ def test_a_runs_average_and_rate_go_on_where_they_were(train, teacher_url):
 
 
 def test_the_greedy_baseline_asks_about_one_more_text(train, finished):
-    """It is judged and recorded as the last of its group, and counts as a call."""
+    """It is judged and recorded as the last of its group, counts as a call, and replays as such."""
     result = train(loss="greedy")
     log = Path(result.folder) / "logs/rollouts.jsonl"
     rollouts = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     samples = [rollout["sample"] for rollout in rollouts if rollout["phase"] == "train"]
     assert sorted(set(samples)) == [0, 1, 2, 3]
+    again = train("again", replay=Lock(Path(result.lock)), loss="greedy")
+    assert again.weights_digest == result.weights_digest
     assert result.teacher_calls > finished.teacher_calls
     assert result.weights_digest != finished.weights_digest
 

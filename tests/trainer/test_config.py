@@ -318,6 +318,12 @@ def test_a_start_rate_leads_to_one_rate(tmp_path, other):
         _load(tmp_path, yaml.safe_dump({**SMALLEST, **other, "policy": policy}))
 
 
+def test_a_deployed_text_is_none_that_the_exact_sampler_draws(tmp_path):
+    """Its length is not exactly the target, so it has no log-probability."""
+    [problem] = _problems(tmp_path, "policy", loss="greedy", sampler="exact_count")
+    assert "could not have drawn it" in problem
+
+
 @pytest.mark.parametrize("loss", ["greedy", "none", "reference"])
 def test_credit_by_word_needs_a_group(tmp_path, loss):
     """The other rollouts say which words matter; the reference's loss draws no others."""
