@@ -24,7 +24,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ LARGE = {"layers": 12, "hidden": 384, "heads": 6}
 """More than 22 million parameters."""
 PIECES = 512
 OVERLAPPED_BATCH = 8
+CALLS_AT_ONCE = 32
 OVERLAPPED_STEPS = 5
 OVERLAP: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -93,7 +94,7 @@ def main() -> None:
         ],
     )
     show(
-        f"At 22M parameters: {OVERLAPPED_BATCH} examples, 8 masks, 3 questions, 32 calls at once",
+        f"At 22M parameters, {OVERLAPPED_BATCH} examples a step, {CALLS_AT_ONCE} calls at once",
         ("forward passes", "s", "of them waiting"),
         [
             (name, f"{step_s:.2f}", f"{waiting_s:.2f}")
@@ -208,8 +209,6 @@ def _ask(client: OpenAI, config: Config, text: str, question: str) -> str:
 
 def _overlapped(folder: Path, base: str) -> dict[str, tuple[float, float]]:
     """Seconds of a step and of waiting for the teacher: whole, in micro-batches, and overlapped."""
-    settings = folder / "slow-overlapped.yaml"
-    settings.write_text(f"builtin: {{latency_ms: {LATENCY_MS}}}\n", encoding="utf-8")
     seconds = {}
     for name, compute in OVERLAP.items():
         config = configure(
@@ -220,13 +219,31 @@ def _overlapped(folder: Path, base: str) -> dict[str, tuple[float, float]]:
             logging={"log_interval": 1},
             compute=compute,
         )
-        with own_service(settings, store=folder / f"{name}.sqlite") as url:
+        with _limited_service(folder / name) as url:
             runs = folder / f"runs-{name}"
             step_s = _our_steps(config, runs, url, WARM_UP + OVERLAPPED_STEPS)
         (run,) = runs.iterdir()
         phases = seconds_by_phase(run / config.logging.log_dir, warm_up=WARM_UP)
         seconds[name] = step_s, phases["teacher"]
     return seconds
+
+
+@contextlib.contextmanager
+def _limited_service(folder: Path) -> Iterator[str]:
+    """A service whose upstream takes `LATENCY_MS` for a completion, so many of them at once."""
+    folder.mkdir()
+    upstream, service = folder / "upstream.yaml", folder / "service.yaml"
+    upstream.write_text(f"builtin: {{latency_ms: {LATENCY_MS}}}\n", encoding="utf-8")
+    with own_service(upstream, store=folder / "upstream.sqlite") as url:
+        limited = {"base_url": f"{url}/v1", "model": "builtin", "api_key_env": None}
+        settings = {
+            "backend": "openai",
+            "served_models": ["builtin"],
+            "openai": {**limited, "max_concurrency": CALLS_AT_ONCE},
+        }
+        service.write_text(json.dumps(settings), encoding="utf-8")  # Which is YAML too.
+        with own_service(service, store=folder / "service.sqlite") as limited_url:
+            yield limited_url
 
 
 def _cached(folder: Path, base: str) -> tuple[float, int]:
