@@ -87,6 +87,8 @@ def _gallery(request: Request, runs: Sequence["RunRecord"], notes: list[str]) ->
     except ModuleNotFoundError as error:
         notes.append(f"no examples: {error.name} is missing; pip install 'taco-rewards[train]'")
         return None
+    if config.hyperparams.use_context_level_filter:
+        notes.append("examples are shown without the context-level filter")
     rates = request.rates or _rates(first, config)
     sides = _sides(runs, config, examples, rates, notes)
     if not sides:

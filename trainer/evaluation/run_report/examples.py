@@ -99,7 +99,6 @@ class Gallery:
             "unanswered": NO_ANSWER,
             "examples": [
                 {
-                    "questions": example.questions,
                     "words": example.sides[0].words,
                     "sides": [_side_data(side, example.sides[0]) for side in example.sides],
                 }
@@ -140,8 +139,8 @@ def arrange(
     metric = load_metric(metric_name)
     left = iter(replies) if replies is not None else None
     moments = {
-        (side.label, index, number): _moment(compression, example, left, metric)
-        for side in sides
+        (column, index, number): _moment(compression, example, left, metric)
+        for column, side in enumerate(sides)
         for index, at_rate in enumerate(side.at)
         for number, (example, compression) in enumerate(zip(examples, at_rate, strict=True))
     }
@@ -156,9 +155,9 @@ def arrange(
                 Side(
                     visible(side.label),
                     _words(side.at[0][number])[:MOST_WORDS],
-                    tuple(moments[side.label, index, number] for index in range(len(rates))),
+                    tuple(moments[column, index, number] for index in range(len(rates))),
                 )
-                for side in sides
+                for column, side in enumerate(sides)
             ),
             left_out=max(0, len(_words(sides[0].at[0][number])) - MOST_WORDS),
         )

@@ -28,7 +28,6 @@ class RunLine:
 
     label: str
     state: str
-    finished: bool
     steps: str
     reward: str
     rate: str
@@ -132,7 +131,6 @@ def _line(label: str, run: RunRecord) -> RunLine:
     return RunLine(
         label=label,
         state="finished" if run.result else "not finished",
-        finished=run.result is not None,
         steps=f"{last:,}",
         reward=_from_to(run),
         rate="-" if rate is None else f"{rate:.3f}" + (f" of {target:g}" if target else ""),
