@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,4 @@ def missing(folder: Path) -> str | None:
 
 def _python() -> str:
     """The interpreter behind this environment's own."""
-    import sys
-
     return str(Path(sys.executable).resolve())
