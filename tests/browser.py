@@ -32,6 +32,13 @@ class Watched:
     hosts: set[str] = field(default_factory=set)
     """Whom it asked for anything, as host:port; a local file and a data URL are nobody."""
 
+    def barriers(self) -> list[str]:
+        """What axe-core finds on the page that keeps people out: contrast, labels, roles."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page).response["violations"]
+        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
+
     def scrolls_sideways(self) -> bool:
         """Whether something is wider than the window."""
         root = "document.documentElement"

@@ -26,6 +26,15 @@ def test_a_request_to_another_host_is_seen(browser):
         assert watched.hosts == {"127.0.0.1:9"}
 
 
+def test_a_page_that_keeps_people_out_is_seen(browser):
+    """Grey on grey, and a field without a name."""
+    with watched_page(browser) as watched:
+        watched.page.set_content("<p style='color:#999;background:#888'>What?</p><input>")
+        found = " ".join(watched.barriers())
+        assert "color-contrast: <p" in found
+        assert "label: <input" in found
+
+
 @pytest.mark.parametrize(("wide", "scrolls"), [(PHONE_WIDTH + 1, True), (PHONE_WIDTH - 20, False)])
 def test_a_page_that_is_too_wide_is_seen(browser, wide, scrolls):
     """By one pixel."""

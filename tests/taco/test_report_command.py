@@ -86,6 +86,7 @@ def test_it_is_readable_everywhere(comparison, browser, dark, width):
         ratios = watched.page.evaluate(CONTRAST)
         assert ratios.pop("dark") is dark
         assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+        assert watched.barriers() == []
         assert watched.errors == []
 
 
@@ -212,6 +213,7 @@ def test_the_slider_shows_what_is_deployed_at_each_rate(
             assert page.locator("#answer-1-0-0 dd").inner_text() != NO_ANSWER
             page.keyboard.press("ArrowRight")
         assert page.locator("#side-0-0 .name").inner_text() == "base"
+        assert watched.barriers() == []
         assert (watched.errors, watched.hosts) == ([], set())
 
 
