@@ -86,6 +86,10 @@ PREPARED: dict[str, Callable[[Path, Path], Replacements]] = {
     "distill.md": lambda *_: [("--count 120", "--count 24"), ("--epochs 20", "--epochs 1")],
     "reproducing.md": lambda *_: [("--count 48", "--count 24")],
     "report.md": _for_report,
+    "reuse.md": lambda *_: [
+        ("--count 160", "--count 24"),
+        ("budget.calls=2500", "budget.calls=200"),
+    ],
     "tasks.md": _for_tasks,
 }
 """By page, what has to be there before (scratch folder, a compressor's folder), and what is
