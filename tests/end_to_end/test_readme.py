@@ -108,6 +108,8 @@ def test_data_is_prepared_trained_on_resumed_and_replayed(blocks, commands, chec
             assert set(said.split()) <= {"a", "long", "prompt", "..."}
         elif "--replay" in line:
             assert "weights: bit for bit the recorded ones" in said
+        elif line.startswith("taco report"):
+            assert "report: runs/train_reinforce/report.html" in said
         else:
             assert "trained compressor: " in said
     assert sum("train" in line for line in commands) >= 4
