@@ -82,17 +82,17 @@ def parse_json(data: str | bytes) -> JSON:
             key twice, NaN, or a number too large for a double.
     """
     try:
-        value: JSON = json.loads(
-            data,
-            object_pairs_hook=_without_duplicates,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
-        )
+        value: JSON = _DECODER.decode(data if isinstance(data, str) else _decoded(data))
     except CanonicalError:
         raise
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"not JSON: {error}") from error
     return value
+
+
+def _decoded(data: bytes) -> str:
+    """A JSON text's characters, in whichever encoding RFC 4627 allows."""
+    return data.decode(json.detect_encoding(data), "surrogatepass")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,3 +113,11 @@ def _finite(digits: str) -> float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise CanonicalError(f"{name} is not JSON; send a finite number or null")
+
+
+# One for all: to make a decoder takes as long as to read a small text with it.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates,
+    parse_float=_finite,
+    parse_constant=_refuse_constant,
+)

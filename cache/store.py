@@ -69,7 +69,7 @@ class CompletionStore:
         Raises:
             StoreDamaged: a page that the query needs is damaged.
         """
-        return self._database.read(partial(select_served, keys=keys))
+        return self._database.read(partial(select_served, keys=keys)) if keys else {}
 
     def lookup_exact(
         self, wanted: Sequence[tuple[bytes, bytes]]
@@ -81,7 +81,7 @@ class CompletionStore:
         Raises:
             StoreDamaged: a page that the query needs is damaged, or one of the answers is.
         """
-        return self._database.read(partial(select_exact, wanted=wanted))
+        return self._database.read(partial(select_exact, wanted=wanted)) if wanted else {}
 
     def commit(self, entries: Sequence[NewEntry]) -> Future[list[StoredEntry]]:
         """Add `entries`, all or none; the result comes once they are safely on the disk.

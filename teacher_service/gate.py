@@ -4,11 +4,11 @@ Plain ASGI, before anything else: what is refused here has had no byte of its bo
 """
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +21,9 @@ from teacher_service.replies import error_reply, json_reply
 
 _USE = ("/v1/chat/completions", "/v1/completions", "/v1/teacher/completions", "/v1/models")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Headers: TypeAlias = Mapping[str, str]
+"""By name in lower case; the first of each."""
 
 
 class Gate:
@@ -45,7 +48,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
+            headers = _headers(scope)
             try:
                 self._check_host(headers)
                 _check_origin(headers)
@@ -136,6 +139,12 @@ def is_loopback(host: str) -> bool:
 def _wants_page(scope: Scope, headers: Headers) -> bool:
     """Whether it is a person's browser that asks for a page."""
     return is_page(scope["path"]) and "text/html" in headers.get("accept", "")
+
+
+def _headers(scope: Scope) -> Headers:
+    # From the last to the first, so that the first stays.
+    pairs = reversed(scope["headers"])
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
 
 
 def _check_origin(headers: Headers) -> None:

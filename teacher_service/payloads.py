@@ -11,13 +11,14 @@ from teacher_service.outcomes import Outcome
 
 Json: TypeAlias = dict[str, Any]
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _IDS = {"chat/completions": "chatcmpl", "completions": "cmpl"}
 _OBJECTS = {"chat/completions": "chat.completion", "completions": "text_completion"}
 
 
 def json_bytes(value: object) -> bytes:
     """Compact JSON, plain ASCII, so that whatever a client sent can be quoted back to it."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def error_object(error: ServiceError) -> Json:
