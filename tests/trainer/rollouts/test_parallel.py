@@ -57,6 +57,8 @@ def test_an_interrupt_waits_for_nothing():
     code = (
         "import os, signal, threading, time\n"
         "from trainer.rollouts.parallel import map_concurrently\n"
+        # Ignored in what a shell started in the background, unless somebody asks for it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "map_concurrently(lambda _: time.sleep(60), range(4), 2)\n"
     )
