@@ -85,6 +85,12 @@ def distill_command(
     with teacher_for(config, teacher, store) as url, connect(config, url) as client:
         with Progress(*columns, console=_console) as progress:
             bar = progress.add_task("texts shortened", total=None)
+
+            def show(asked: int, total: int) -> None:
+                progress.update(bar, completed=asked, total=total)
+                if asked == total:
+                    progress.stop()  # What is told of the training stands below.
+
             distilled = distill(
                 compressor,
                 examples,
@@ -93,7 +99,7 @@ def distill_command(
                 max_seq_len=config.hyperparams.max_seq_len,
                 max_failed_share=config.teacher.max_failed_share,
                 report=_console.print,
-                on_progress=lambda asked, total: progress.update(bar, completed=asked, total=total),
+                on_progress=show,
             )
         digest = client.digest()
     saved = compressor.save(deployable_path(order.output, compressor.family))
