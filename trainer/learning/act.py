@@ -3,17 +3,17 @@ rule in validation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.learning.prepared import PreparedExample, chunk_counts, chunk_owners, chunks_of
 from trainer.learning.recorded import KeepMask, RecordedGroup, put_recorded
+from trainer.learning.sampled import SampledBatch
 from trainer.policy.compressor import PromptCompressorReinforce
-from trainer.policy.contexts import ContextFilter, Target, filter_contexts
 from trainer.policy.exact_count import exact_count_policy
 from trainer.policy.inference import deployment_masks
 from trainer.policy.sampling import (
@@ -22,154 +22,11 @@ from trainer.policy.sampling import (
     bernoulli_policy,
     rate_held_policy,
 )
-from trainer.policy.words import (
-    CONTEXT_SEPARATOR,
-    Chunk,
-    SegmentedPrompt,
-    Segmenter,
-    drop_repeated_forced,
-)
+from trainer.policy.words import CONTEXT_SEPARATOR, Chunk, Segmenter, drop_repeated_forced
 from trainer.rollouts.collect import CompressedText
-from trainer.types import Example
 
 Noise = Callable[[str, int, int], np.ndarray]
 """(example id, sample index, count) -> uniform numbers, float32 (count,)."""
-
-_NO_WORDS = Chunk(
-    piece_ids=np.array([0]),
-    word_of_piece=np.array([0]),
-    piece_forced=np.array([True]),
-    words=("",),
-    word_forced=np.array([True]),
-    word_in_force_tokens=np.array([False]),
-    word_tokens=np.array([0]),
-)
-"""Stands for a text of unknown pieces alone: it has no action, and what is left of it is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedExample:
-    """An example and how the stock package cuts it into chunks and words."""
-
-    example: Example
-    prompt: SegmentedPrompt
-    target_rate: float
-    """Compressed / original tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class SampledBatch:
-    """What was drawn for a batch."""
-
-    texts: list[CompressedText]
-    """B * S of them, in the order of example and sample."""
-    keep_mask_SCW: Tensor
-    """The actions, forced words included; bool."""
-    behaviour_SCW: Tensor
-    """Log-probability of each action under the policy that drew it; without a gradient."""
-    example_C: Tensor
-    """Which example each chunk belongs to, 0 to B - 1."""
-    examples: int
-    """B."""
-
-    @property
-    def is_reused(self) -> bool:
-        """Whether another policy than the step's drew some of them."""
-        return any(text.source for text in self.texts)
-
-    @property
-    def samples(self) -> int:
-        """Rollouts per example (S)."""
-        return len(self.keep_mask_SCW)
-
-    def per_example(self, value_XC: Tensor) -> Tensor:
-        """Values of chunks, (..., C), added up by example: (..., B)."""
-        total_XB = value_XC.new_zeros((*value_XC.shape[:-1], self.examples))
-        return total_XB.index_add(-1, self.example_C, value_XC)
-
-    def part(self, start: int, stop: int) -> "SampledBatch":
-        """What was drawn for the examples from `start` up to `stop`."""
-        row_C = (self.example_C >= start) & (self.example_C < stop)
-        return SampledBatch(
-            texts=self.texts[start * self.samples : stop * self.samples],
-            keep_mask_SCW=self.keep_mask_SCW[:, row_C],
-            behaviour_SCW=self.behaviour_SCW[:, row_C],
-            example_C=self.example_C[row_C] - start,
-            examples=stop - start,
-        )
-
-
-def joined(parts: Sequence[SampledBatch]) -> SampledBatch:
-    """Several micro-batches as one, in their order."""
-    width = max(part.keep_mask_SCW.shape[-1] for part in parts)
-    starts = np.cumsum([0, *(part.examples for part in parts)]).tolist()
-    return SampledBatch(
-        texts=[text for part in parts for text in part.texts],
-        keep_mask_SCW=torch.cat([widened(part.keep_mask_SCW, width) for part in parts], dim=1),
-        behaviour_SCW=torch.cat([widened(part.behaviour_SCW, width) for part in parts], dim=1),
-        example_C=torch.cat(
-            [part.example_C + start for part, start in zip(parts, starts, strict=False)]
-        ),
-        examples=starts[-1],
-    )
-
-
-def widened(value_XW: Tensor, width: int) -> Tensor:
-    """The same with zeros up to a width, or without what stands beyond it."""
-    return F.pad(value_XW, (0, width - value_XW.shape[-1]))
-
-
-def prepare_batch(
-    examples: Sequence[Example],
-    compressor: PromptCompressorReinforce,
-    segmenter: Segmenter,
-    targets: Sequence[Target],
-    context_filter: ContextFilter | None,
-) -> list[PreparedExample]:
-    """Cut examples up, and drop whole contexts first if there is a filter.
-
-    Every prepared example has a chunk, so that whatever a batch holds, there is a forward pass with
-    a gradient. Each example has a target of its own.
-    """
-    if context_filter is not None:
-        return [
-            _filtered(example, compressor, segmenter, target, context_filter)
-            for example, target in zip(examples, targets, strict=True)
-        ]
-    segmented = segmenter.segment_many([example.contexts for example in examples])
-    prompts = list(map(_with_a_chunk, segmented))
-    rates = [
-        target.rate_for(prompt.original_tokens)
-        for target, prompt in zip(targets, prompts, strict=True)
-    ]
-    return list(map(PreparedExample, examples, prompts, rates))
-
-
-def _filtered(
-    example: Example,
-    compressor: PromptCompressorReinforce,
-    segmenter: Segmenter,
-    target: Target,
-    context_filter: ContextFilter,
-) -> PreparedExample:
-    """Drop contexts by the policy of the moment.
-
-    That is no action: what is left is the prompt of which the rate and the length rules speak.
-    """
-    contexts, prompt, rate = filter_contexts(
-        compressor, segmenter, example.contexts, context_filter, target
-    )
-    prompt = replace(prompt, original_tokens=segmenter.count_tokens(contexts))
-    return PreparedExample(example, _with_a_chunk(prompt), rate)
-
-
-def _with_a_chunk(prompt: SegmentedPrompt) -> SegmentedPrompt:
-    return prompt if prompt.chunks else replace(prompt, contexts=((_NO_WORDS,),))
-
-
-def chunks_of(batch: Sequence[PreparedExample]) -> list[Chunk]:
-    """The C chunks of all examples, in order: what one forward pass is over."""
-    return [chunk for prepared in batch for chunk in prepared.prompt.chunks]
 
 
 def mask_policy(
@@ -267,19 +124,6 @@ def _with_replies(
         yield from group.answered(of_example) if group else of_example
 
 
-def describe_draws(sampled: SampledBatch) -> Iterator[dict[str, object]]:
-    """What `PromptCompressorReinforce.get_rl_info` tells of each rollout, as `sampled.texts`."""
-    log_probs = sampled.per_example(sampled.behaviour_SCW.sum(-1)).T.flatten().tolist()
-    for text, log_prob in zip(sampled.texts, log_probs, strict=True):
-        yield {
-            "example_id": text.example.id,
-            "sample_index": text.sample_index,
-            "keep_mask": text.keep_mask,
-            "log_prob": log_prob,
-            "compressed_prompt": text.text,
-        }
-
-
 def deploy_batch(
     batch: Sequence[PreparedExample],
     compressor: PromptCompressorReinforce,
@@ -325,16 +169,6 @@ def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Ten
     for padded_W, row in zip(padded_CW, rows, strict=True):
         padded_W[: len(row)] = row
     return torch.from_numpy(padded_CW).to(device)
-
-
-def chunk_counts(batch: Sequence[PreparedExample]) -> list[int]:
-    """How many chunks each example has."""
-    return [len(prepared.prompt.chunks) for prepared in batch]
-
-
-def chunk_owners(batch: Sequence[PreparedExample]) -> list[int]:
-    """For each chunk, the index of its example."""
-    return [index for index, prepared in enumerate(batch) for _ in prepared.prompt.chunks]
 
 
 def _stack_noise(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.config import Budget
+from trainer.config_sections.running import Budget
 from trainer.errors import ConfigError, TeacherSpent
 from trainer.rollouts.teacher_client import TeacherClient
 from trainer.rollouts.wire import Spent

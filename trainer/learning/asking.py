@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 
-from trainer.config import Budget
-from trainer.learning.act import PreparedExample, prepare_batch
+from trainer.config_sections.running import Budget
+from trainer.learning.prepared import PreparedExample, prepare_batch
 from trainer.learning.run import Run
 from trainer.policy.contexts import Target
 from trainer.rollouts.collect import Ask, CompressedText, collect, items_to_ask

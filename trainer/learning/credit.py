@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.learning import reinforce
-from trainer.learning.act import SampledBatch
+from trainer.learning.sampled import SampledBatch
 from trainer.types import Outcome, Rollout
 
 ESTIMATORS = {

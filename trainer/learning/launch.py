@@ -9,8 +9,9 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from trainer.config import Budget, Config, resolved
+from trainer.config import Config, resolved
 from trainer.config_file import overridden, restored
+from trainer.config_sections.running import Budget
 from trainer.errors import ConfigError, TeacherRejected, TrainerError
 from trainer.learning.checkpoint import set_damaged_aside
 from trainer.learning.lockfile import Lock

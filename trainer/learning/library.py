@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.config import Config, Policy
+from trainer.config import Config
+from trainer.config_sections.learning import Policy
 from trainer.errors import ConfigError
 from trainer.learning import reuse
-from trainer.learning.act import PreparedExample, chunk_counts, chunk_owners
+from trainer.learning.prepared import PreparedExample, chunk_counts, chunk_owners
 from trainer.learning.recorded import RecordedGroup, put_recorded
 from trainer.learning.recording import Recording, read_recording
 from trainer.policy.sampling import IndependentWords, MaskPolicy

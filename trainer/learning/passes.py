@@ -19,16 +19,12 @@ from torch import Tensor
 
 from trainer.errors import NotFinite
 from trainer.learning import reinforce
-from trainer.learning.act import (
-    PreparedExample,
-    SampledBatch,
-    chunks_of,
-    mask_policy,
-    widened,
-)
+from trainer.learning.act import mask_policy
 from trainer.learning.credit import Credit
+from trainer.learning.prepared import PreparedExample, chunks_of
 from trainer.learning.processes import add_gradients, reduced, stopping_together
 from trainer.learning.run import Run
+from trainer.learning.sampled import SampledBatch, widened
 from trainer.learning.summary import Update
 from trainer.policy.compressor import word_keep_probs
 from trainer.policy.sampling import MaskPolicy

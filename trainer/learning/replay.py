@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import ReplayError
-from trainer.learning.act import PreparedExample
 from trainer.learning.lockfile import Lock, describe
+from trainer.learning.prepared import PreparedExample
 from trainer.learning.recorded import KeepMask
 from trainer.rollouts.collect import CompressedText, Place
 from trainer.types import Source, TeacherReply

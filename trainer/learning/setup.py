@@ -17,7 +17,9 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broad
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from trainer.config import Budget, Config, Policy, resolved
+from trainer.config import Config, resolved
+from trainer.config_sections.learning import Policy
+from trainer.config_sections.running import Budget
 from trainer.errors import CheckpointError, ConfigError, ReplayError
 from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest

@@ -25,23 +25,17 @@ import torch
 
 from trainer.errors import ReplayError, StepError
 from trainer.learning import reinforce
-from trainer.learning.act import (
-    PreparedExample,
-    SampledBatch,
-    deployed_masks,
-    describe_draws,
-    joined,
-    locked_batch,
-    sample_batch,
-)
+from trainer.learning.act import deployed_masks, locked_batch, sample_batch
 from trainer.learning.asking import Asking, in_order, prepare
 from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
 from trainer.learning.credit import Credit, assign_credit, rewards_of
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.passes import passes, policy_of
+from trainer.learning.prepared import PreparedExample
 from trainer.learning.processes import collected, stopping_together
 from trainer.learning.recorded import RecordedGroup
 from trainer.learning.run import Run
+from trainer.learning.sampled import SampledBatch, describe_draws, joined
 from trainer.learning.summary import (
     console_line,
     learning_metrics,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.config import Compute
+from trainer.config_sections.learning import Compute
 from trainer.errors import ConfigError
 
 _ADAPTED = ("query", "key", "value", "dense")

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from trainer.config import Evaluation
+from trainer.config_sections.running import Evaluation
 from trainer.errors import ConfigError
-from trainer.learning.act import PreparedExample, deploy_batch, deployed_texts
+from trainer.learning.act import deploy_batch, deployed_texts
 from trainer.learning.asking import in_order, judge, prepare
 from trainer.learning.batches import share_of
 from trainer.learning.interrupt import StopSignal
+from trainer.learning.prepared import PreparedExample
 from trainer.learning.processes import collected, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.summary import compression_rate, mean_reward

@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from trainer.learning.act import (
-    chunks_of,
     deploy_batch,
     deployed_masks,
-    describe_draws,
     locked_batch,
     mask_policy,
-    prepare_batch,
     sample_batch,
 )
+from trainer.learning.prepared import chunks_of, prepare_batch
+from trainer.learning.sampled import describe_draws
 from trainer.policy.compressor import PromptCompressorReinforce, word_keep_probs
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import compress

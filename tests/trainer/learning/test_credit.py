@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.learning.act import SampledBatch
 from trainer.learning.credit import assign_credit, rewards_of
+from trainer.learning.sampled import SampledBatch
 from trainer.rollouts.collect import CompressedText
 from trainer.types import Example, Outcome, Question
 
