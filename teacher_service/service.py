@@ -11,15 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cache import CanaryProbe, CompletionStore, Refusal, StoredEntry, TeacherIdentity, fingerprint
+from cache import CanaryProbe, CompletionStore, Refusal, TeacherIdentity, fingerprint
 from teacher_service.backends.base import Backend, Endpoint, UpstreamRequest
 from teacher_service.cache_control import CacheControl
 from teacher_service.canary import Canary
 from teacher_service.errors import BadRequest, ServiceError, as_service_error
 from teacher_service.flights import Flights, Lead
+from teacher_service.hits import Hits
 from teacher_service.metrics import Metrics
 from teacher_service.misses import EXPLAINED, explain_misses
-from teacher_service.outcomes import Ask, Counters, Outcome, Pending, cache_miss, hit, outcome_of
+from teacher_service.outcomes import Ask, Counters, Outcome, Pending, cache_miss, outcome_of
 from teacher_service.turns import Turns
 from teacher_service.usage import ANYONE, Caller, UsageLog
 
@@ -61,8 +62,11 @@ class Teacher:
         self._usage = usage
         self._canary = canary
         self._first_check: asyncio.Task[None] | None = None
-        self._flights = backend and Flights(
-            store, backend, max_in_flight, self.counters, self.metrics, turns, canary
+        self._hits = Hits(store, only_writer=backend is not None and turns is None)
+        self._flights = (
+            Flights(store, backend, max_in_flight, self.counters, self.metrics, turns, canary)
+            if backend
+            else None
         )
 
     @property
@@ -131,16 +135,16 @@ class Teacher:
             Overloaded: Something is missing, and too much is being made already.
             StoreUnavailable: Something is missing, and the store could not keep it.
         """
-        stored = [None] * len(asks) if control.no_cache else self._find(asks)
+        found = [None] * len(asks) if control.no_cache else self._hits.find(asks)
         now = time.time()
         tickets: list[Outcome | Pending] = []
         leads: list[Lead] = []
         unexplained = EXPLAINED
-        for ask, entry in zip(asks, stored, strict=True):
-            forward = control.forward(entry.created_at if entry else None, now)
+        for ask, stored in zip(asks, found, strict=True):
+            forward = control.forward(stored.created_at if stored else None, now)
             if forward is None:
-                assert entry
-                tickets.append(hit(entry))
+                assert stored
+                tickets.append(stored)
             elif self._flights is None or control.only_if_cached or ask.content_digest:
                 explain, unexplained = unexplained > 0, unexplained - 1
                 tickets.append(cache_miss(ask, forward, self.identity, explain=explain))
@@ -202,14 +206,6 @@ class Teacher:
         if self._backend:
             await self._backend.close()
         self.store.close()
-
-    def _find(self, asks: Sequence[Ask]) -> list[StoredEntry | None]:
-        """What is stored for each: its key's answer, or the very answer that it wants."""
-        keys = [ask.fingerprint.key for ask in asks]
-        wanted = [(key, ask.content_digest) for key, ask in zip(keys, asks, strict=True)]
-        exact = self.store.lookup_exact([(key, digest) for key, digest in wanted if digest])
-        served = self.store.lookup([key for key, digest in wanted if not digest])
-        return [exact.get((key, digest)) if digest else served.get(key) for key, digest in wanted]
 
     def _count(self, tickets: Sequence[Outcome | Pending]) -> None:
         served = [ticket.served for ticket in tickets]
