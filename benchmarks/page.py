@@ -3,14 +3,17 @@
     python -m benchmarks.page [--rows N] [--folder DIR]
 
 A service of its own, over a store of a million entries; every request is a whole page, from asking
-to its last byte, one at a time. All but `first_request` are warm.
+to its last byte, one at a time. All but the first two are warm.
 
 first_request                 the first page, right after the start (ms)
+first_request_settled         the first page of a service that nobody has visited for some seconds
 page_p50_ms, page_p99_ms      by kind of page: the first one, the list, its middle, an entry, and
                               searches: a word of one entry, two words of a hundredth of them, a
                               word that all of them have, its middle page, and the beginning of one
 first_paint_ms                until Chromium has painted something of the first page (median; null
-                              where there is no Chromium)
+                              where there is no Chromium), in a window that was never there before
+bare_paint_ms                 the same of a page of one word, in turns with it: what the browser and
+                              the machine take for themselves
 index_seconds                 from the first search until every entry is indexed; entries are served
                               meanwhile
 index_bytes_per_row           the index's file; inserts do not pay for it
@@ -26,11 +29,14 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median, quantiles
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import httpx2
 
@@ -41,9 +47,13 @@ from cache import CompletionStore, NewEntry
 from cache.sqlite_file import word_file_of
 from taco.own_service import own_service
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROWS = 1_000_000
 REQUESTS = 200
 _PAINTS = 10
+_SETTLED_S = 5.0
 _ROUNDS, _BATCH = 20, 256
 _TRIGGERS = """
 CREATE VIRTUAL TABLE entries USING fts5(words, content='', columnsize=0, detail=none);
@@ -74,20 +84,28 @@ def main() -> None:
 
 def measure(store: Path, rows: int, requests: int) -> dict[str, object]:
     """Every figure of a service over this store."""
+    first, settled = first_request(store, after_s=0), first_request(store, after_s=_SETTLED_S)
     with own_service(store=store) as url, httpx2.Client(base_url=url, timeout=60) as http:
-        first = _milliseconds(http, "/")
         index_seconds = index(http)
         pages = page_times(http, rows, requests)
-        paint = first_paint_ms(url)
+        paints = paint_times(url)
     return {
         "rows": rows,
         "first_request": round(first, 1),
+        "first_request_settled": round(settled, 1),
         "page_p50_ms": {name: round(median(spent), 1) for name, spent in pages.items()},
         "page_p99_ms": {name: round(_p99(spent), 1) for name, spent in pages.items()},
-        "first_paint_ms": paint,
+        **paints,
         "index_seconds": round(index_seconds, 1),
         "index_bytes_per_row": round(word_file_of(store).stat().st_size / rows, 1),
     }
+
+
+def first_request(store: Path, after_s: float) -> float:
+    """Milliseconds of the first page that a new service makes, so long after its start."""
+    with own_service(store=store) as url, httpx2.Client(base_url=url, timeout=60) as http:
+        time.sleep(after_s)
+        return _milliseconds(http, "/")
 
 
 def index(http: httpx2.Client) -> float:
@@ -122,27 +140,58 @@ def paths(rows: int) -> Mapping[str, str]:
     }
 
 
-def first_paint_ms(url: str) -> float | None:
-    """As Chromium reports it, in a window of its own each time; its first start is left out."""
+def paint_times(url: str) -> dict[str, float | None]:
+    """The two figures of first paint; each window is new, and the first ones are left out."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
-        return None
+        return {"first_paint_ms": None, "bare_paint_ms": None}
     from playwright.sync_api import sync_playwright
 
-    first = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-    painted = []
-    with sync_playwright() as playwright:
+    painted: dict[str, list[float]] = {"first_paint_ms": [], "bare_paint_ms": []}
+    with sync_playwright() as playwright, bare_page() as bare:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=program, args=sandbox)
         for _ in range(_PAINTS + 1):
-            page = browser.new_page()
-            page.goto(url)
-            while (milliseconds := page.evaluate(first)) is None:
-                page.wait_for_timeout(5)
-            painted.append(float(milliseconds))
-            page.close()
+            for name, address in (("first_paint_ms", url), ("bare_paint_ms", bare)):
+                painted[name].append(first_paint(browser, address))
         browser.close()
-    return round(median(painted[1:]), 1)
+    return {name: round(median(spent[1:]), 1) for name, spent in painted.items()}
+
+
+def first_paint(browser: "Browser", url: str) -> float:
+    """Milliseconds from asking for a page until some of it is painted, as Chromium reports it."""
+    found = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    page = browser.new_page()
+    page.goto(url)
+    while (milliseconds := page.evaluate(found)) is None:
+        page.wait_for_timeout(5)
+    page.close()
+    return float(milliseconds)
+
+
+@contextmanager
+def bare_page() -> Iterator[str]:
+    """A server on loopback that answers everything with a page of one word; gives its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Bare) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class _Bare(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """See BaseHTTPRequestHandler."""
+        body = b"<!doctype html><title>bare</title><p>bare"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing."""
 
 
 def insert_ratio(folder: Path, rounds: int) -> float:
