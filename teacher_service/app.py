@@ -58,9 +58,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         teacher.open()
-        keeping = asyncio.create_task(rates.keep())
+        beside = [asyncio.create_task(rates.keep()), asyncio.create_task(page_routes.warm_up())]
         yield
-        keeping.cancel()
+        for task in beside:
+            task.cancel()
         counts.close()
         await searcher.close()
         await teacher.close(settings.stop_grace_s)

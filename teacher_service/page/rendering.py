@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -14,15 +13,18 @@ from fastapi.routing import APIRoute
 from cache import SearchTooLong
 from teacher_service.errors import BadRequest, ServiceError, as_service_error
 from teacher_service.page import visible
+from teacher_service.page.assets import SCRIPT, STYLE, source_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+
 SAFETY = {
     # Whatever a completion holds: no script but ours, nothing from elsewhere, no frame around us.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {source_of(SCRIPT)}; style-src {source_of(STYLE)}; "
+        "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     # Not `no-referrer`: with that a browser hides a form's origin from us too.
@@ -31,12 +33,6 @@ SAFETY = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 PRIVATE = {**SAFETY, "Cache-Control": "no-store"}
-
-STATIC_FILES = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
 
 
 class PageRoute(APIRoute):
@@ -84,10 +80,10 @@ def render(request: Request, template: str, **values: Any) -> str:
     return text.encode(errors="replace").decode()
 
 
-@lru_cache
-def static_file(name: str) -> bytes:
-    """One of `STATIC_FILES`."""
-    return (files("teacher_service.page") / "static" / name).read_bytes()
+def compile_templates() -> None:
+    """Compile the templates, and import what that takes."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
 
 
 @lru_cache
@@ -102,6 +98,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"style": STYLE, "script": SCRIPT}
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "duration": _duration,

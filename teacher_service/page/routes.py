@@ -13,17 +13,17 @@ from fastapi.responses import HTMLResponse, Response
 from cache import CanonicalError, CompletionStore
 from teacher_service.errors import NotStored, ServiceError, as_service_error
 from teacher_service.incoming import body_of, teacher_of
+from teacher_service.page.assets import ICON
 from teacher_service.page.explained import explained
 from teacher_service.page.figures import figures_of
 from teacher_service.page.paths import HOME, STATIC, Number
 from teacher_service.page.rendering import (
     PRIVATE,
     SAFETY,
-    STATIC_FILES,
     PageRoute,
+    compile_templates,
     page,
     render,
-    static_file,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 _RUNS = 500
 _LATEST = 8
+_SETTLED_S = 1.0
 
 
 @router.get(HOME)
@@ -88,13 +89,20 @@ async def miss(request: Request) -> Response:
     return page(request, "miss.html", pasted=pasted, found=found, problem=None)
 
 
-@router.get(STATIC + "{name}")
-async def static(name: str) -> Response:
-    """Style, script and picture."""
-    if name not in STATIC_FILES:
-        raise NotStored(f"there is no {name!r} here")
+@router.get(f"{STATIC}icon.svg")
+async def icon() -> Response:
+    """The picture in the browser's tab."""
     headers = {**SAFETY, "Cache-Control": "no-cache"}
-    return Response(static_file(name), 200, headers, media_type=STATIC_FILES[name])
+    return Response(ICON, 200, headers, media_type="image/svg+xml")
+
+
+async def warm_up() -> None:
+    """Import and compile, a little after the start, what the first visitor would have to wait for.
+
+    Not at once: what a service is asked first are completions.
+    """
+    await asyncio.sleep(_SETTLED_S)
+    await asyncio.to_thread(_warm_up)
 
 
 async def _live(request: Request) -> dict[str, Any]:
@@ -108,6 +116,15 @@ async def _live(request: Request) -> dict[str, Any]:
         "figures": figures_of(teacher, state.rates, trouble),
         "kept": await state.counts.read(),
     }
+
+
+def _warm_up() -> None:
+    # Imported here: SQLAlchemy takes longer to import than a service to start.
+    import cache.browsing
+    import cache.counting
+    import cache.ledger  # noqa: F401
+
+    compile_templates()
 
 
 def _glance(connection: "Connection") -> dict[str, Any]:
