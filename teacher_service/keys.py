@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -121,18 +121,20 @@ class KeyRing:
         self._look()
         return self._keys is None
 
+    @property
+    def keys(self) -> Sequence[Key]:
+        """Those that count now."""
+        self._look()
+        return self._keys or ()
+
     def scopes_of(self, secret: str) -> tuple[Scope, ...] | None:
         """What the bearer of a key may do; None for no key of ours.
 
         Each one is compared, in constant time, so that the time tells nothing.
         """
-        return self.scopes_of_digest(digest_of(secret))
-
-    def scopes_of_digest(self, digest: str) -> tuple[Scope, ...] | None:
-        """The same for whoever has shown that key before; see `digest_of`."""
-        self._look()
+        digest = digest_of(secret)
         found = None
-        for key in self._keys or ():
+        for key in self.keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key.scopes
         return found

@@ -17,6 +17,7 @@ import yaml
 
 from cache import Completion, CompletionStore, NewEntry
 from teacher_service.backends.builtin import BuiltinBackend
+from teacher_service.keys import add_key, revoke_key
 from teacher_service.service import Teacher
 
 
@@ -155,6 +156,26 @@ def test_a_service_that_was_asleep_past_its_lease_cannot_overwrite(start_replica
         assert (store.stats().completions, store.stats().alternates) == (1, 1)
     sleeper.process.terminate()
     assert "leases ran out while their answers were being made" in sleeper.process.stderr.read()
+
+
+def test_a_log_in_holds_at_both_and_ends_with_its_key(start_replica, tmp_path):
+    """Behind one address a visitor may reach either; no session is kept where only one sees it."""
+    path = tmp_path / "keys.json"
+    key = add_key(path, "reader", ["read"])
+    settings = {"keys_file": str(path), "allowed_hosts": ["taco.example"]}
+    replicas = [start_replica(**settings) for _ in range(2)]
+    person = {"Host": "taco.example", "Accept": "text/html"}
+    form = {"key": key, "next": "/page/runs"}
+    logged_in = replicas[0].http.post("/page/login", data=form, headers=person)
+    assert logged_in.headers["Location"] == "/page/runs"
+    [(name, value)] = logged_in.cookies.items()
+    person["Cookie"] = f"{name}={value}"
+    pages = [replica.http.get("/page/runs", headers=person) for replica in replicas]
+    assert [page.status_code for page in pages] == [200, 200]
+    revoke_key(path, "reader")
+    time.sleep(1.1)  # Services look for a change once a second.
+    sent = [replica.http.get("/page/runs", headers=person) for replica in replicas]
+    assert [page.headers["Location"] for page in sent] == ["/page/login?next=%2Fpage%2Fruns"] * 2
 
 
 def test_who_waited_finds_the_answer_when_its_turn_comes(start, postgres_url):
