@@ -25,6 +25,7 @@ from teacher_service.page.searcher import Searcher
 from teacher_service.page.sessions import Sessions
 from teacher_service.replies import error_reply
 from teacher_service.request_log import RequestLog
+from teacher_service.routing import ShortWay
 from teacher_service.service import Teacher
 from teacher_service.settings import Settings
 from teacher_service.tracing import Tracing
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes += each.router.routes
     app.add_exception_handler(HTTPException, _no_such_route)
     hosts = hosts_of(settings.host, settings.allowed_hosts)
+    app.add_middleware(ShortWay, routes=app.router.routes)
     app.add_middleware(Gate, ring=ring, sessions=sessions, hosts=hosts)
     app.add_middleware(RequestLog)  # Around the gate: what is refused has a name too.
     if tracing:

@@ -26,12 +26,13 @@ from cache import (
 )
 from teacher_service import cache_payloads
 from teacher_service.errors import BadRequest, NotStored
-from teacher_service.incoming import ErrorRoute, body_of, check_model, identified, teacher_of
+from teacher_service.incoming import body_of, check_model, identified, teacher_of
 from teacher_service.misses import reasons_for
 from teacher_service.outcomes import Ask
 from teacher_service.payloads import Json
 from teacher_service.replies import NDJSON, json_reply
 from teacher_service.routes import choice_asks
+from teacher_service.routing import ErrorRoute
 from teacher_service.schemas import LookupRequest, parse
 
 if TYPE_CHECKING:

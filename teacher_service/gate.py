@@ -4,9 +4,9 @@ Plain ASGI, before anything else: what is refused here has had no byte of its bo
 """
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
-from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.requests import cookie_parser
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teacher_service import keys
 from teacher_service.errors import Forbidden, ServiceError, Unauthenticated
+from teacher_service.header_fields import Headers, headers_of
 from teacher_service.keys import KeyRing
 from teacher_service.page.paths import is_open_page, is_page, log_in_first
 from teacher_service.page.sessions import Sessions, cookie_name
@@ -21,9 +22,6 @@ from teacher_service.replies import error_reply, json_reply
 
 _USE = ("/v1/chat/completions", "/v1/completions", "/v1/teacher/completions", "/v1/models")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
-Headers: TypeAlias = Mapping[str, str]
-"""By name in lower case; the first of each."""
 
 
 class Gate:
@@ -48,7 +46,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
-            headers = _headers(scope)
+            headers = headers_of(scope)
             try:
                 self._check_host(headers)
                 _check_origin(headers)
@@ -141,12 +139,6 @@ def _wants_page(scope: Scope, headers: Headers) -> bool:
     return is_page(scope["path"]) and "text/html" in headers.get("accept", "")
 
 
-def _headers(scope: Scope) -> Headers:
-    # From the last to the first, so that the first stays.
-    pairs = reversed(scope["headers"])
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
-
-
 def _check_origin(headers: Headers) -> None:
     """A browser says which page asks: only our own may."""
     origin = headers.get("origin")
@@ -155,6 +147,7 @@ def _check_origin(headers: Headers) -> None:
     raise Forbidden("pages of other sites may not use this service (Origin)")
 
 
+@lru_cache(64)
 def _name(host: str) -> str:
     """A Host header without its port and brackets."""
     try:

@@ -1,40 +1,14 @@
-"""What the routes read of a request, and the kind of route that they are."""
+"""What the routes read of a request."""
 
 import asyncio
-import inspect
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from fastapi import Request
-from fastapi.responses import Response
-from fastapi.routing import APIRoute
 
 from teacher_service.cache_control import CacheControl, parse_cache_control, under_ceiling
 from teacher_service.errors import BadRequest, BodyTooLarge, UnknownModel
-from teacher_service.replies import error_reply
+from teacher_service.header_fields import headers_of
 from teacher_service.service import Teacher
 from teacher_service.usage import Caller, parse_caller
-
-
-class ErrorRoute(APIRoute):
-    """A route whose every error becomes OpenAI's error body."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself, or FastAPI's handler around it, with its exceptions shaped.
-
-        FastAPI finds an endpoint's arguments anew for each request, which takes as long as the
-        look-up in the store; one that wants nothing but the request is spared that.
-        """
-        wants_only_request = inspect.signature(self.endpoint).parameters.keys() == {"request"}
-        handle = self.endpoint if wants_only_request else super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Exception as error:
-                return error_reply(error)
-
-        return answer
 
 
 def teacher_of(request: Request) -> Teacher:
@@ -71,13 +45,13 @@ def check_model(request: Request, name: str) -> None:
 
 def control_of(request: Request) -> CacheControl:
     """What the request may do with the cache, under the server's mode."""
-    asked = parse_cache_control(request.headers.get("cache-control"))
+    asked = parse_cache_control(headers_of(request.scope).get("cache-control"))
     return under_ceiling(asked, request.app.state.settings.mode)
 
 
 def caller_of(request: Request) -> Caller:
     """Which run asks, and at which step."""
-    headers = request.headers
+    headers = headers_of(request.scope)
     return parse_caller(headers.get("x-taco-run"), headers.get("x-taco-step"))
 
 
@@ -87,7 +61,7 @@ def deadline_of(request: Request) -> float | None:
     Raises:
         BadRequest: The header carries no number.
     """
-    header = request.headers.get("x-deadline-ms")
+    header = headers_of(request.scope).get("x-deadline-ms")
     if header is None:
         return None
     if not (header.isascii() and header.isdigit()):
@@ -107,7 +81,7 @@ async def body_of(request: Request, limit: int | None = None) -> bytes:
     """
     limit = limit or request.app.state.settings.max_body_bytes
     body = bytearray()
-    size = int(request.headers.get("content-length", 0))
+    size = int(headers_of(request.scope).get("content-length", 0))
     more = True
     while more and max(size, len(body)) <= limit:
         message = await request.receive()

@@ -11,8 +11,9 @@ import time
 from contextvars import ContextVar
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from teacher_service.header_fields import headers_of
 
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -31,7 +32,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
+        asked = headers_of(scope).get("x-request-id", "")
         name = asked if _TAKEN.fullmatch(asked) else secrets.token_hex(8)
         started = time.monotonic()
 

@@ -9,8 +9,8 @@ from fastapi.responses import Response, StreamingResponse
 from teacher_service import payloads
 from teacher_service.cache_control import cache_status
 from teacher_service.errors import ServiceError
+from teacher_service.header_fields import headers_of
 from teacher_service.incoming import (
-    ErrorRoute,
     body_of,
     caller_of,
     check_model,
@@ -23,6 +23,7 @@ from teacher_service.metrics import CONTENT_TYPE
 from teacher_service.outcomes import Ask, Outcome, Pending
 from teacher_service.payloads import json_bytes
 from teacher_service.replies import NDJSON, error_reply, json_reply
+from teacher_service.routing import ErrorRoute
 from teacher_service.schemas import (
     BatchRequest,
     ChatRequest,
@@ -58,7 +59,7 @@ async def batch_completions(request: Request) -> Response:
     teacher = await identified(request)
     deadline = deadline_of(request)
     tickets = teacher.submit(batch_asks(teacher, asked), control_of(request), caller_of(request))
-    if NDJSON in request.headers.get("accept", ""):
+    if NDJSON in headers_of(request.scope).get("accept", ""):
         return StreamingResponse(_lines(teacher, tickets, deadline), media_type=NDJSON)
     outcomes = await teacher.settle(tickets, deadline)
     data = [payloads.batch_item(index, outcome) for index, outcome in enumerate(outcomes)]
