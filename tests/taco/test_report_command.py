@@ -125,6 +125,30 @@ def test_runs_are_compared_on_the_same_axes(comparison, browser):
         assert "compression_rate" not in differing
 
 
+def test_the_values_of_a_plot_can_be_read(comparison, browser):
+    """By pointing at it, and by arrow keys alone; a run is silent where it had ended."""
+    with watched_page(browser) as watched:
+        page = watched.page
+        page.goto(comparison.as_uri())
+        plot = page.locator("figure", has_text="Entropy per word").locator(".plot")
+        said = plot.locator(".said")
+        assert said.evaluate("e => getComputedStyle(e).opacity") == "0"
+        plot.hover(position={"x": 0.17 * plot.bounding_box()["width"], "y": 60})
+        assert said.inner_text() == "step 1: a 0.492, b 0.49"
+        assert said.evaluate("e => getComputedStyle(e).opacity") == "1"
+        reader = page.get_by_label("Entropy per word: values by step")
+        reader.focus()
+        page.keyboard.press("End")
+        assert reader.get_attribute("aria-valuetext") == "step 40: a 0.2"
+        for _ in range(10):
+            page.keyboard.press("ArrowLeft")
+        assert reader.get_attribute("aria-valuetext") == "step 30: a 0.275, b 0.2"
+        at, whole = plot.locator(".line").bounding_box(), plot.bounding_box()
+        assert 0.7 < (at["x"] - whole["x"]) / whole["width"] < 0.8
+        assert page.locator("figure", has_text="Seconds by phase").locator("svg title").count() == 4
+        assert watched.errors == []
+
+
 def test_hostile_texts_are_shown_as_text(tmp_path, browser):
     """In names, settings, an evaluation, damaged lines, examples: nothing runs or turns round."""
     task = {"prompt": HOSTILE, "gpt_model": "x" * 1_000_000}

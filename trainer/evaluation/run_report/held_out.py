@@ -54,10 +54,9 @@ def held_out(label: str, run: RunRecord) -> HeldOut | None:
         label=label,
         metric=visible(metric),
         svg=quality(points, f"{visible(metric)}, against the teacher's own answers"),
-        legend=tuple(map(visible, points)),
+        legend=tuple(points),
         summary=tuple(
-            f"{visible(name)}: "
-            + ", ".join(f"{point.y:.3f} at rate {point.x:.3f}" for point in line)
+            f"{name}: " + ", ".join(point.in_words() for point in line)
             for name, line in points.items()
         ),
         tables=_tables(evaluation),
@@ -77,7 +76,7 @@ def _points(evaluation: EvaluationFile, metric: str) -> dict[str, list[Point]]:
             point = Point(row.achieved_rate, score.mean, score.interval)
             if point not in points[row.row]:  # The uncompressed row is the same at every rate.
                 points[row.row].append(point)
-    return {name: sorted(line, key=lambda point: point.x) for name, line in points.items()}
+    return {visible(name): sorted(line, key=lambda point: point.x) for name, line in points.items()}
 
 
 def _tables(evaluation: EvaluationFile) -> tuple[Table, ...]:

@@ -187,9 +187,10 @@ def _phases(runs: Mapping[str, RunRecord]) -> dict[str, Any] | None:
     totals = {
         label: tuple(_total(run, name) or 0.0 for name in names) for label, run in runs.items()
     }
+    phases = [name.removeprefix("seconds/") for name in names]
     return {
-        "names": [name.removeprefix("seconds/") for name in names],
-        "svg": bars([Bar(label, parts) for label, parts in totals.items()], "seconds"),
+        "names": phases,
+        "svg": bars([Bar(label, parts) for label, parts in totals.items()], phases, "seconds"),
         "rows": [
             (label, [f"{part:,.1f}" for part in parts], f"{sum(parts):,.1f}")
             for label, parts in totals.items()

@@ -34,6 +34,8 @@ class DrawnPanel:
     title: str
     hint: str
     svg: str
+    readings: tuple[tuple[float, str], ...]
+    """What the picture says at some steps, and where: a share of its width."""
     summary: tuple[str, ...]
     """What the picture says, a sentence for each run; some do not see it."""
 
@@ -159,6 +161,7 @@ def _draw(panel: Panel, runs: Mapping[str, RunRecord], values: Mapping[str, Colu
     there = {label: np.isfinite(column) for label, column in values.items()}
     shown = [
         plots.Curve(
+            label if len(runs) > 1 else "",
             index,
             run.steps[there[label]],
             values[label][there[label]],
@@ -168,10 +171,12 @@ def _draw(panel: Panel, runs: Mapping[str, RunRecord], values: Mapping[str, Colu
     ]
     targets = {target_rate(run) for run in runs.values()} if panel.metric == "rate/achieved" else ()
     line = next(iter(targets)) if len(targets) == 1 else None
+    svg, readings = plots.curves(shown, share=panel.share, line=line)
     return DrawnPanel(
         title=panel.title,
         hint=panel.hint,
-        svg=plots.curves(shown, share=panel.share, line=line),
+        svg=svg,
+        readings=tuple((reading.x, reading.text) for reading in readings),
         summary=tuple(
             (f"{label}: " if len(runs) > 1 else "")
             + _in_words(run.steps, values[label], panel.share)

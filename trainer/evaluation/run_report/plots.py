@@ -9,8 +9,11 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import escape
 
 from trainer.evaluation.run_report.curves import downsample, running_mean, window_of
 from trainer.evaluation.run_report.run_files import Column
@@ -23,6 +26,8 @@ SERIES = tuple(f"#0102{16 + index:02x}" for index in range(8))
 """One for each run or row; further ones begin again, with another stroke."""
 STROKES = ("-", "--", ":")
 """As the legend's, which the style sheet draws."""
+READINGS = 100
+"""Places at most where the values of a picture's curves can be read."""
 FEW = 30
 """A curve of so few steps shows each as a point; a line through one point is nothing to see."""
 
@@ -61,12 +66,23 @@ _GLOBAL_STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 class Curve:
     """One run's figure, step by step."""
 
+    label: str
+    """'': it is the only one."""
     colour: int
     """Which run: counted from 0."""
     steps: Column
     values: Column
     marks: tuple[tuple[int, float], ...] = ()
     """Single measurements beside the curve, such as validations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the curves are at one step, for who points there."""
+
+    x: float
+    """Where that is: a share of the picture's width."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,11 @@ class Point:
     interval: tuple[float, float] | None
     """None where it was not measured."""
 
+    def in_words(self) -> str:
+        """For who cannot see it, and for who points at it."""
+        within = f" ({self.interval[0]:.3f} to {self.interval[1]:.3f})" if self.interval else ""
+        return f"{self.y:.3f}{within} at rate {self.x:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -87,25 +108,31 @@ class Bar:
     parts: tuple[float, ...]
 
 
-def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None = None) -> str:
+def curves(
+    plotted: Sequence[Curve], *, share: bool = False, line: float | None = None
+) -> tuple[str, tuple[Reading, ...]]:
     """Every curve over the steps: all values faintly, their running mean strongly.
 
     Args:
         plotted: what to draw.
         share: the values are shares of 1, shown in percent.
         line: where to draw a straight line, for a target.
+
+    Returns:
+        The picture, and what its strong lines say at some of the steps.
     """
     from matplotlib.ticker import MaxNLocator
 
-    with _axes(4.2, 2.3, _PANEL) as (axes, svg):
-        for curve in plotted:
+    means = [running_mean(curve.values, window_of(len(curve.values))) for curve in plotted]
+    with _axes(4.2, 2.3, _PANEL) as picture:
+        axes = picture.axes
+        for curve, mean in zip(plotted, means, strict=True):
             look = _look(curve.colour)
             axes.plot(
                 *downsample(curve.steps, curve.values), color=look["color"], alpha=0.25, lw=0.8
             )
-            smooth = running_mean(curve.values, window_of(len(curve.values)))
             marker = "o" if len(curve.values) <= FEW else ""
-            axes.plot(*downsample(curve.steps, smooth), marker=marker, ms=4, **look)
+            axes.plot(*downsample(curve.steps, mean), marker=marker, ms=4, **look)
             if curve.marks:
                 axes.plot(
                     *zip(*curve.marks, strict=True), color=look["color"], ls="", marker="D", ms=6
@@ -121,37 +148,78 @@ def curves(plotted: Sequence[Curve], *, share: bool = False, line: float | None 
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("step")
         axes.margins(x=0.02)
-    return svg[0]
+        readings = _readings(axes, plotted, means, share=share)
+    return picture.svg, readings
 
 
 def quality(rows: Mapping[str, Sequence[Point]], metric: str) -> str:
     """Quality against the rate achieved: a line with intervals for each row."""
-    with _axes(5.6, 3.4) as (axes, svg):
-        for index, points in enumerate(rows.values()):
+    with _axes(5.6, 3.4) as picture:
+        axes = picture.axes
+        for index, (name, points) in enumerate(rows.items()):
             look = _look(index)
             x, y = [point.x for point in points], [point.y for point in points]
             axes.plot(x, y, marker="o", ms=5, **look)
             for at, low, high in [(point.x, *point.interval) for point in points if point.interval]:
                 axes.plot([at, at], [low, high], color=look["color"], lw=1.2, marker="_", ms=7)
+            for point in points:  # Unseen and larger than its point: easy to point at.
+                said = picture.say(f"{name}: {point.in_words()}")
+                axes.plot([point.x], [point.y], marker="o", ms=14, alpha=0, gid=said)
         axes.set_xlabel("achieved rate (compressed tokens / original tokens)")
         axes.set_ylabel(metric)
-    return svg[0]
+    return picture.svg
 
 
-def bars(rows: Sequence[Bar], unit: str) -> str:
-    """Parts laid end to end, a bar for each row."""
-    with _axes(5.6, 0.8 + 0.35 * len(rows)) as (axes, svg):
+def bars(rows: Sequence[Bar], names: Sequence[str], unit: str) -> str:
+    """Parts laid end to end, a bar for each row.
+
+    Args:
+        rows: from the top.
+        names: of the parts.
+        unit: of all numbers.
+    """
+    with _axes(5.6, 0.8 + 0.35 * len(rows)) as picture:
+        axes = picture.axes
         left = [0.0] * len(rows)
-        names = [row.label for row in rows]
-        for index in range(max(len(row.parts) for row in rows)):
+        for index, name in enumerate(names):
             widths = [row.parts[index] for row in rows]
-            axes.barh(range(len(rows)), widths, 0.6, left, color=SERIES[index % len(SERIES)])
+            drawn = axes.barh(
+                range(len(rows)), widths, 0.6, left, color=SERIES[index % len(SERIES)]
+            )
+            for row, patch in zip(rows, drawn.patches, strict=True):
+                patch.set_gid(picture.say(f"{row.label}, {name}: {row.parts[index]:,.1f} {unit}"))
             left = [start + width for start, width in zip(left, widths, strict=True)]
-        axes.set_yticks(range(len(rows)), names)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(unit)
-    return svg[0]
+    return picture.svg
+
+
+def _readings(
+    axes: "Axes", plotted: Sequence[Curve], means: Sequence[Column], *, share: bool
+) -> tuple[Reading, ...]:
+    steps = np.unique(np.concatenate([curve.steps for curve in plotted]))
+    if len(steps) > READINGS:
+        steps = steps[np.linspace(0, len(steps) - 1, READINGS).astype(int)]
+    axes.get_xlim()  # The limits are set when they are first asked for.
+    x = axes.transData.transform(np.column_stack([steps, np.zeros(len(steps))]))[:, 0]
+    places = np.round(x / axes.figure.bbox.width, 4)
+    return tuple(
+        Reading(place, f"step {step:,.0f}: {', '.join(_values_at(step, plotted, means, share))}")
+        for place, step in zip(places.tolist(), steps, strict=True)
+    )
+
+
+def _values_at(
+    step: float, plotted: Sequence[Curve], means: Sequence[Column], share: bool
+) -> Iterator[str]:
+    """What each curve is there, where it goes so far."""
+    for curve, mean in zip(plotted, means, strict=True):
+        index = int(np.searchsorted(curve.steps, step, side="right")) - 1
+        if index >= 0 and step <= curve.steps[-1]:
+            value = _percent(mean[index], None) if share else plain(mean[index])
+            yield f"{curve.label} {value}".lstrip()
 
 
 def _percent(value: float, _: object) -> str:
@@ -173,31 +241,47 @@ def _look(index: int) -> dict[str, Any]:
     }
 
 
+@dataclass(slots=True)
+class _Picture:
+    """What is being drawn."""
+
+    axes: "Axes"
+    said: list[str] = field(default_factory=list)
+    svg: str = ""  # At the end.
+
+    def say(self, text: str) -> str:
+        """The name that a part is to have about which a browser then says this."""
+        self.said.append(text)
+        return f"said-{len(self.said) - 1}"
+
+
 @contextmanager
 def _axes(
     width: float, height: float, margins: Mapping[str, float] | None = None
-) -> Iterator[tuple["Axes", list[str]]]:
-    """Axes to draw on; at the end, the list has the picture. Margins of one's own draw faster."""
+) -> Iterator[_Picture]:
+    """Axes to draw on; at the end the picture is there. Margins of one's own draw faster."""
     import matplotlib as mpl
     from matplotlib.figure import Figure  # Not pyplot: no display, no global state.
 
-    drawn: list[str] = []
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # matplotlib's own font is only measured with; the browser has another.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
         if margins:
             figure.subplots_adjust(**margins)
-        yield figure.subplots(), drawn
+        picture = _Picture(figure.subplots())
+        yield picture
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    drawn.append(_for_a_page(file.getvalue()))
+    picture.svg = _for_a_page(file.getvalue(), picture.said)
 
 
-def _for_a_page(svg: str) -> str:
+def _for_a_page(svg: str, said: Sequence[str]) -> str:
     """Without what an inline picture needs not: prologue, size, fonts, names of groups."""
     svg = _HEAD.sub(r'<svg viewBox="\1" aria-hidden="true">', svg, count=1)
     svg = _GLOBAL_STYLE.sub("", svg, count=1)  # It would be the whole page's.
+    for index, text in enumerate(said):
+        svg = svg.replace(f'<g id="said-{index}">', f"<g><title>{escape(text)}</title>", 1)
     svg = _UNUSED_ID.sub("<g>", svg)
     svg = _FONT.sub("", svg)
     svg = _BETWEEN.sub("><", svg)

@@ -52,3 +52,37 @@
   slider.addEventListener("input", show);
   show();  // A browser may have kept the slider where it was when the page was left.
 })();
+
+// The values of a plot's curves, for who points at it, touches it, or moves along it by arrow keys.
+for (const plot of document.querySelectorAll(".plot")) {
+  const readings = JSON.parse(plot.dataset.readings);
+  const [line, said] = ["line", "said"].map((name) => {
+    const made = document.createElement("span");
+    made.className = name;
+    made.ariaHidden = "true";  // The slider says it.
+    return made;
+  });
+  const slider = document.createElement("input");
+  Object.assign(slider, { type: "range", max: readings.length - 1, value: readings.length - 1 });
+  slider.ariaLabel = `${plot.dataset.title}: values by step`;
+
+  const show = () => {
+    const [x, text] = readings[slider.value];
+    slider.ariaValueText = said.textContent = text;
+    line.style.left = `${100 * x}%`;
+    said.classList.toggle("right", x < 0.5);
+  };
+  const point = (event) => {
+    const { left, width } = plot.getBoundingClientRect();
+    const x = (event.clientX - left) / width;
+    const distance = ([at]) => Math.abs(at - x);
+    slider.value = readings.indexOf(readings.reduce((a, b) => (distance(b) < distance(a) ? b : a)));
+    show();
+  };
+
+  slider.addEventListener("input", show);
+  plot.addEventListener("pointerdown", point);
+  plot.addEventListener("pointermove", point);
+  plot.append(line, said, slider);
+  show();
+}
