@@ -12,7 +12,7 @@ LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-page bench-replay bench-cache bench-scale bench-service bench-step bench-sweep docs docs-serve soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-page bench-report bench-replay bench-cache bench-scale bench-service bench-step bench-sweep docs docs-serve soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -61,6 +61,9 @@ bench-learning: $(INSTALLED)
 
 bench-page: $(INSTALLED)
 	$(BIN)/python -m benchmarks.page
+
+bench-report: $(INSTALLED)
+	$(BIN)/python -m benchmarks.report
 
 bench-replay: $(INSTALLED)
 	$(BIN)/python -m benchmarks.replay

@@ -24,35 +24,27 @@ A million entries take 1.3 GB in the folder, removed at the end.
 """
 
 import argparse
-import os
-import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median, quantiles
-from threading import Thread
-from typing import TYPE_CHECKING
 
 import httpx2
 
 from benchmarks import bulk
+from benchmarks.browsing import bare_page, openings
 from benchmarks.results import publish, show
 from benchmarks.scale import require_room
 from cache import CompletionStore, NewEntry
 from cache.sqlite_file import word_file_of
 from taco.own_service import own_service
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
 ROWS = 1_000_000
 REQUESTS = 200
-_PAINTS = 10
 _SETTLED_S = 5.0
 _ROUNDS, _BATCH = 20, 256
 _TRIGGERS = """
@@ -88,14 +80,16 @@ def measure(store: Path, rows: int, requests: int) -> dict[str, object]:
     with own_service(store=store) as url, httpx2.Client(base_url=url, timeout=60) as http:
         index_seconds = index(http)
         pages = page_times(http, rows, requests)
-        paints = paint_times(url)
+        with bare_page() as bare:
+            opened = openings({"page": url, "bare": bare})
     return {
         "rows": rows,
         "first_request": round(first, 1),
         "first_request_settled": round(settled, 1),
         "page_p50_ms": {name: round(median(spent), 1) for name, spent in pages.items()},
         "page_p99_ms": {name: round(_p99(spent), 1) for name, spent in pages.items()},
-        **paints,
+        "first_paint_ms": opened["page"].paint,
+        "bare_paint_ms": opened["bare"].paint,
         "index_seconds": round(index_seconds, 1),
         "index_bytes_per_row": round(word_file_of(store).stat().st_size / rows, 1),
     }
@@ -138,60 +132,6 @@ def paths(rows: int) -> Mapping[str, str]:
         "search, all, middle": f"{search}question&before={middle}",
         "search, beginning": f"{search}{words[1][:3]}*",
     }
-
-
-def paint_times(url: str) -> dict[str, float | None]:
-    """The two figures of first paint; each window is new, and the first ones are left out."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        return {"first_paint_ms": None, "bare_paint_ms": None}
-    from playwright.sync_api import sync_playwright
-
-    painted: dict[str, list[float]] = {"first_paint_ms": [], "bare_paint_ms": []}
-    with sync_playwright() as playwright, bare_page() as bare:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=program, args=sandbox)
-        for _ in range(_PAINTS + 1):
-            for name, address in (("first_paint_ms", url), ("bare_paint_ms", bare)):
-                painted[name].append(first_paint(browser, address))
-        browser.close()
-    return {name: round(median(spent[1:]), 1) for name, spent in painted.items()}
-
-
-def first_paint(browser: "Browser", url: str) -> float:
-    """Milliseconds from asking for a page until some of it is painted, as Chromium reports it."""
-    found = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-    page = browser.new_page()
-    page.goto(url)
-    while (milliseconds := page.evaluate(found)) is None:
-        page.wait_for_timeout(5)
-    page.close()
-    return float(milliseconds)
-
-
-@contextmanager
-def bare_page() -> Iterator[str]:
-    """A server on loopback that answers everything with a page of one word; gives its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Bare) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-class _Bare(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """See BaseHTTPRequestHandler."""
-        body = b"<!doctype html><title>bare</title><p>bare"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Say nothing."""
 
 
 def insert_ratio(folder: Path, rounds: int) -> float:
