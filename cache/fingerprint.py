@@ -54,15 +54,14 @@ def fingerprint(
     """
     if not _DIGEST.fullmatch(teacher_digest):
         raise CanonicalError(f"a teacher's digest has 64 hex digits, not {teacher_digest!r}")
-    if sample_index < 0:
-        raise CanonicalError(f"sample_index counts from 0; it was {sample_index}")
-    document = canonical_json(
-        {
-            "v": FINGERPRINT_VERSION,
-            "teacher": teacher_digest,
-            "request": _what_counts(request),
-            "sample_index": sample_index,
-        }
+    if not 0 <= sample_index < 2**53:
+        raise CanonicalError(f"sample_index counts from 0, below 2**53; it was {sample_index}")
+    # Its own keys are in order and its own values plain: so written, it is canonical.
+    document = b'{"request":%b,"sample_index":%d,"teacher":"%b","v":%d}' % (
+        canonical_json(_what_counts(request)),
+        sample_index,
+        teacher_digest.encode(),
+        FINGERPRINT_VERSION,
     )
     return Fingerprint(hashlib.sha256(document).digest(), document.decode())
 

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +44,9 @@ def test_the_key_is_the_hash_of_the_document(content, sample_index):
     """A key can be computed again from the document that is stored beside it."""
     made = fingerprint(_TEACHER, {"prompt": content}, sample_index)
     assert made.key == hashlib.sha256(made.document.encode()).digest()
-    assert json.loads(made.document)["request"] == {"prompt": content}
+    document = json.loads(made.document)
+    assert document["request"] == {"prompt": content}
+    assert rfc8785.dumps(document) == made.document.encode()
 
 
 _JSON = st.integers(-1000, 1000) | st.floats(-2, 2) | st.text("abc€\n") | st.lists(st.text("ab"))
@@ -129,7 +132,8 @@ def test_a_teacher_is_named_by_its_digest_only(digest):
         fingerprint(digest, _REQUEST)
 
 
-def test_a_negative_sample_index_is_refused():
-    """Samples are counted from 0."""
-    with pytest.raises(CanonicalError, match="counts from 0; it was -1"):
-        fingerprint(_TEACHER, _REQUEST, -1)
+@pytest.mark.parametrize("sample_index", [-1, 2**53])
+def test_a_sample_index_out_of_range_is_refused(sample_index):
+    """Samples are counted from 0, and written as RFC 8785 writes whole numbers."""
+    with pytest.raises(CanonicalError, match=f"counts from 0, below 2..53; it was {sample_index}"):
+        fingerprint(_TEACHER, _REQUEST, sample_index)
