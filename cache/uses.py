@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import starmap
+from typing import NamedTuple
 
 from cache.database import Connection
 
@@ -11,8 +12,7 @@ ANONYMOUS = ""
 """The run of all that does not say which run it belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One run was served one key at one step."""
 
     run: str  # As the client calls it.
@@ -21,8 +21,7 @@ class Use:
     served: str  # hit | miss | collapsed
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """Where an amount is booked."""
 
     run: str
@@ -40,15 +39,6 @@ class Amount:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     money: float = 0.0
-
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(
-            self.answers + other.answers,
-            self.unmetered + other.unmetered,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.money + other.money,
-        )
 
 
 _INSERT_RUN = """

@@ -48,6 +48,34 @@ def parse_caller(run: str | None, step: str | None) -> Caller:
     return Caller(run or ANONYMOUS, None if step is None else int(step))
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What was booked on one account since the last writing."""
+
+    answers: int = 0
+    unmetered: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, answer: Answer) -> None:
+        """Book one answer; without both counts its tokens are not known."""
+        self.answers += 1
+        usage: Mapping[str, object] = (isinstance(answer, Completion) and answer.usage) or {}
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if isinstance(prompt, int) and isinstance(completion, int):
+            self.prompt_tokens += prompt
+            self.completion_tokens += completion
+        else:
+            self.unmetered += 1
+
+    def amount(self, prices: PriceSettings) -> Amount:
+        """All of it at today's prices."""
+        money = prices.of(self.prompt_tokens, self.completion_tokens)
+        return Amount(
+            self.answers, self.unmetered, self.prompt_tokens, self.completion_tokens, money
+        )
+
+
 class UsageLog:
     """Notes of a teacher's answers, on their way into the store.
 
@@ -57,8 +85,9 @@ class UsageLog:
     def __init__(self, store: CompletionStore, prices: PriceSettings) -> None:
         self._store = store
         self._prices = prices
+        self._currency = prices.unit
         self._uses: Counter[Use] = Counter()
-        self._amounts: dict[Account, Amount] = defaultdict(Amount)
+        self._tallies: dict[Account, _Tally] = defaultdict(_Tally)
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(
@@ -79,7 +108,8 @@ class UsageLog:
         self._timer.cancel()
         self._timer = None
         uses, self._uses = self._uses, Counter()
-        amounts, self._amounts = self._amounts, defaultdict(Amount)
+        tallies, self._tallies = self._tallies, defaultdict(_Tally)
+        amounts = {account: tally.amount(self._prices) for account, tally in tallies.items()}
         written = self._store.record_uses(uses, amounts)
         written.add_done_callback(_warn_of_loss)
         return written
@@ -94,19 +124,10 @@ class UsageLog:
         # An answer that was never stored has no key that a run could need again.
         if caller.run and (outcome.served != "miss" or outcome.stored):
             self._uses[Use(caller.run, caller.step, outcome.key, outcome.served)] += 1
-        account = Account(caller.run, teacher_digest, outcome.served, self._prices.unit)
-        self._amounts[account] += amount_of(outcome.result, self._prices)
+        account = Account(caller.run, teacher_digest, outcome.served, self._currency)
+        self._tallies[account].add(outcome.result)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)
-
-
-def amount_of(answer: Answer, prices: PriceSettings) -> Amount:
-    """One answer at today's prices."""
-    usage: Mapping[str, object] = (isinstance(answer, Completion) and answer.usage) or {}
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not (isinstance(prompt, int) and isinstance(completion, int)):
-        return Amount(answers=1, unmetered=1)
-    return Amount(1, 0, prompt, completion, prices.of(prompt, completion))
 
 
 def _warn_of_loss(written: Future[None]) -> None:
