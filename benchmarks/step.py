@@ -4,6 +4,8 @@ cold_speedup_b8, cold_speedup_b32  steps/s over those of the sequential loop, at
                                    a step, with a teacher of 200 ms latency that knows no answer
                                    yet (32 calls may be under way at once); the same small
                                    compressor, metric and examples, one mask per example
+ahead_speedup_b8, _b32             the same with `policy.one_step_ahead`
+cold_seconds                       behind both, and of them the model's own
 overlap_seconds                    of a step and of its waiting, at 22M parameters, with 192 calls a
                                    step of which 32 may be under way: the batch whole, in four
                                    micro-batches, and those asked about as they are drawn
@@ -25,6 +27,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,8 @@ from openai import OpenAI
 
 from benchmarks.results import publish, show
 from benchmarks.workbench import (
+    MODEL_PHASES,
     configure,
-    make_demo_base,
     make_examples,
     overhead_share,
     recording_service,
@@ -56,6 +59,8 @@ STEPS = {8: 10, 32: 5}
 """Steps of ours measured at each batch size."""
 SEQUENTIAL_STEPS = 3
 CACHED_STEPS = 6
+SMALL = {"layers": 1, "hidden": 64, "heads": 2}
+"""A model whose step takes less than 0.05 s: what is measured is the waiting."""
 LARGE = {"layers": 12, "hidden": 384, "heads": 6}
 """More than 22 million parameters."""
 PIECES = 512
@@ -79,18 +84,25 @@ def main() -> None:
             examples = make_examples(folder / "all.json", count, 0, "train", url)
         shutil.copy(folder / "all.json", folder / "asked-thrice.json")
         _one_question_each(folder / "all.json")
-        base = make_demo_base(folder / "base", examples, 0)
-        seconds = {batch: _cold(folder, base, batch) for batch in BATCH_SIZES}
         texts = [example.original_prompt for example in examples]
+        base = str(make_fresh_compressor(folder / "small", texts, **SMALL))
+        seconds = {batch: _cold(folder, base, batch) for batch in BATCH_SIZES}
         large = str(make_fresh_compressor(folder / "large", texts, **LARGE))
         overlapped = _overlapped(folder, large)
         overhead, parameters = _cached(folder, large)
     show(
         f"A step, teacher of {LATENCY_MS} ms, nothing stored",
-        ("examples", "one call at a time, s", "ours, s", "speedup"),
+        ("examples", "one call at a time, s", "ours, s", "speedup", "one step ahead", "model, s"),
         [
-            (str(batch), f"{sequential:.2f}", f"{ours:.2f}", f"{sequential / ours:.1f}x")
-            for batch, (sequential, ours) in seconds.items()
+            (
+                str(batch),
+                f"{cold.sequential:.2f}",
+                f"{cold.ours:.3f}",
+                f"{cold.sequential / cold.ours:.1f}x",
+                f"{cold.sequential / cold.ahead:.1f}x",
+                f"{cold.model:.3f}",
+            )
+            for batch, cold in seconds.items()
         ],
     )
     show(
@@ -101,10 +113,10 @@ def main() -> None:
             for name, (step_s, waiting_s) in overlapped.items()
         ],
     )
-    figures: dict[str, object] = {
-        f"cold_speedup_b{batch}": round(sequential / ours, 1)
-        for batch, (sequential, ours) in seconds.items()
-    }
+    figures: dict[str, object] = {}
+    for batch, cold in seconds.items():
+        figures[f"cold_speedup_b{batch}"] = round(cold.sequential / cold.ours, 1)
+        figures[f"ahead_speedup_b{batch}"] = round(cold.sequential / cold.ahead, 1)
     figures |= {
         "cached_overhead_share": round(overhead, 4),
         "cached_parameters": parameters,
@@ -113,24 +125,41 @@ def main() -> None:
             for name, (step_s, waiting_s) in overlapped.items()
         },
         "cold_seconds": {
-            batch: {"sequential": round(sequential, 3), "ours": round(ours, 3)}
-            for batch, (sequential, ours) in seconds.items()
+            batch: {name: round(value, 3) for name, value in asdict(cold).items()}
+            for batch, cold in seconds.items()
         },
     }
     publish("step", figures)
 
 
-def _cold(folder: Path, base: str, batch: int) -> tuple[float, float]:
-    """Seconds of a step: of the sequential loop, and of ours."""
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """Seconds of a step whose completions nobody has stored."""
+
+    sequential: float
+    ours: float
+    ahead: float
+    """Ours, with masks drawn one step ahead."""
+    model: float
+    """Of ours, what is the compressor's."""
+
+
+def _cold(folder: Path, base: str, batch: int) -> Cold:
     settings = folder / f"slow-{batch}.yaml"
     settings.write_text(f"builtin: {{latency_ms: {LATENCY_MS}}}\n", encoding="utf-8")
     config = _config(base, batch, folder / "all.json")
+    ahead = _config(base, batch, folder / "all.json", one_step_ahead=True)
+    steps, runs = WARM_UP + STEPS[batch], folder / f"runs-{batch}"
     examples = load_examples(folder / "all.json")
     with own_service(settings, store=folder / f"sequential-{batch}.sqlite") as url:
         sequential = _sequential_steps(config, examples, url)
     with own_service(settings, store=folder / f"ours-{batch}.sqlite") as url:
-        ours = _our_steps(config, folder / f"runs-{batch}", url, WARM_UP + STEPS[batch])
-    return sequential, ours
+        ours = _our_steps(config, runs / "ours", url, steps)
+    with own_service(settings, store=folder / f"ahead-{batch}.sqlite") as url:
+        drawn_ahead = _our_steps(ahead, runs / "ahead", url, steps)
+    (run,) = (runs / "ours").iterdir()
+    phases = seconds_by_phase(run / config.logging.log_dir, warm_up=WARM_UP)
+    return Cold(sequential, ours, drawn_ahead, sum(phases[phase] for phase in MODEL_PHASES))
 
 
 def _our_steps(config: Config, runs: Path, url: str, steps: int) -> float:
@@ -276,7 +305,7 @@ def _one_question_each(data: Path) -> None:
     write_records(data, first)
 
 
-def _config(base: str, batch: int, data: Path) -> Config:
+def _config(base: str, batch: int, data: Path, *, one_step_ahead: bool = False) -> Config:
     return configure(
         data={"train_file_path": str(data), "val_file_path": None},
         model={"model_load_path": base},
@@ -284,7 +313,7 @@ def _config(base: str, batch: int, data: Path) -> Config:
         hyperparams={"train_batch_size": batch},
         logging={"log_interval": 1},
         # One mask an example, like the loop beside it, and every text is asked about.
-        policy={"loss": "reference", "credit": "rollout"},
+        policy={"loss": "reference", "credit": "rollout", "one_step_ahead": one_step_ahead},
         reward={"compression_tolerance": 1.0},
     )
 

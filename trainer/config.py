@@ -53,6 +53,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _nothing_of_the_moment(self) -> "Config":
+        if self.policy.one_step_ahead and self.hyperparams.use_context_level_filter:
+            raise ValueError(
+                "policy.one_step_ahead: draws by one policy and learns with the next, and "
+                "hyperparams.use_context_level_filter chooses contexts by the policy of the "
+                "moment; set one of them to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_target(self) -> "Config":
         if self.policy.rates and self.hyperparams.target_token >= 1:
             raise ValueError(

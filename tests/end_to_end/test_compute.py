@@ -84,7 +84,7 @@ def test_bf16_computes_the_model_alone(train, finished, monkeypatch):
         return policy
 
     monkeypatch.setattr(passes, "policy_of", watched)
-    monkeypatch.setattr("trainer.learning.train.policy_of", watched)
+    monkeypatch.setattr("trainer.learning.drawing.policy_of", watched)
     result = train(precision="bf16", policy={"kl_coeff": 0.01})
     assert seen == {"products": {torch.bfloat16}, "policies": {torch.float32}}
     ours, theirs = _steps(result)[0], _steps(finished)[0]
@@ -147,7 +147,7 @@ def test_gradient_checkpointing_keeps_less_and_learns_the_same(train, deep, monk
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             return policy_of(run, *rest)
 
-    monkeypatch.setattr("trainer.learning.train.policy_of", measured)
+    monkeypatch.setattr("trainer.learning.drawing.policy_of", measured)
     plain = train("plain", base=deep)
     less = train("less", base=deep, gradient_checkpointing=True)
     assert less.weights_digest == plain.weights_digest

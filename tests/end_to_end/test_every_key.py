@@ -72,6 +72,7 @@ OURS: list[tuple[str, object, str, dict[str, object]]] = [
     ("policy.passes", 2, "weights", {"policy.max_kl": 10.0}),
     ("policy.clip_ratio", 1e-4, "weights", FURTHER),
     ("policy.max_kl", 1e-9, "weights", {"policy.passes": 3}),
+    ("policy.one_step_ahead", True, "texts", {}),
     ("policy.entropy_per_word", 0.1, "losses", {}),
     ("policy.kl_coeff", 10.0, "weights", {}),
     ("policy.lr_schedule", "constant", "learning rates", {}),

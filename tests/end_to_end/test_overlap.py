@@ -9,7 +9,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.errors import TeacherUnreachable
-from trainer.learning import passes
+from trainer.learning import gathering, passes
 from trainer.learning.launch import train_new
 from trainer.learning.run import Run
 
@@ -69,13 +69,32 @@ def test_forward_passes_do_not_wait_for_answers(train, monkeypatch):
         events.append("answer")
         return ask(run, step, items)
 
-    monkeypatch.setattr("trainer.learning.train.policy_of", noted)
+    monkeypatch.setattr("trainer.learning.drawing.policy_of", noted)
     monkeypatch.setattr(Run, "ask", waiting)
     train("early", ONE_BY_ONE)
     assert events[:6] == ["forward"] * 3 + ["answer"] * 3
     events.clear()
     train("late", {**ONE_BY_ONE, "overlap": False})
     assert events[:4] == ["forward"] * 3 + ["answer"]
+
+
+def test_the_next_batch_is_cut_up_while_the_teacher_is_asked(train, monkeypatch):
+    """The answer to step 1 is held back until the words of step 2 are known."""
+    prepare, ask, prepared, both = gathering.prepare, Run.ask, [], threading.Event()
+
+    def noted(run, examples, targets):
+        prepared.append(prepare(run, examples, targets))
+        if len(prepared) == 2:
+            both.set()
+        return prepared[-1]
+
+    def waiting(run, step, items):
+        assert step > 1 or both.wait(30)
+        return ask(run, step, items)
+
+    monkeypatch.setattr(gathering, "prepare", noted)
+    monkeypatch.setattr(Run, "ask", waiting)
+    train("trial", {}, evaluation={"val_interval": 100})
 
 
 def test_a_budget_is_held_against_a_whole_step(train, monkeypatch):

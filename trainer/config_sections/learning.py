@@ -33,6 +33,9 @@ class Policy(Section):
     """How far, in further passes, a word's probability counts as moved."""
     max_kl: Annotated[Float, Field(gt=0.0)] = 0.01
     """No further pass once the policy is this far, in nats per word, from the one that drew."""
+    one_step_ahead: bool = False
+    """Draw the next step's masks before this step's update, and have them answered meanwhile: by
+    weights one update old, so words count by clipped ratios."""
     entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the entropy summed over a text's words."""
     kl_coeff: Annotated[Float, Field(ge=0.0)] = 0.0

@@ -38,33 +38,45 @@ class Asking:
     """A training step's questions, asked for one micro-batch while the next one runs forward.
 
     Replies are taken in the order of the micro-batches, whenever they arrive. All is asked at the
-    end where there is but one micro-batch, and under a budget, which is held against a whole step.
+    end without `compute.overlap`, and under a budget, which is held against a whole step.
     """
 
-    def __init__(self, run: Run, step: int, examples: int) -> None:
+    def __init__(self, run: Run, step: int) -> None:
         self._run = run
         self._step = step
-        several = len(run.memory.parts(examples)) > 1
-        self._early = several and run.config.compute.overlap and run.config.budget == Budget()
+        self._at_once = run.config.compute.overlap and run.config.budget == Budget()
+        self._drawn: list[CompressedText] = []
         self._begun: list[Future[list[TeacherReply]]] = []
 
     def begin(self, texts: Sequence[CompressedText]) -> None:
-        """Ask about the next micro-batch's texts, and do not wait."""
-        if self._early:
+        """Take the next micro-batch's texts, and ask about them if that is to be at once."""
+        self._drawn.extend(texts)
+        if self._at_once:
+            self.begin_rest()
+
+    def begin_rest(self) -> None:
+        """Ask about what was taken and not asked about yet, and do not wait."""
+        texts, self._drawn = self._drawn, []
+        if texts:
             recorded = self._run.recorded_replies("train", self._step, texts)
             items = items_to_ask(texts, self._run.lengths, recorded)
             self._begun.append(in_background(partial(self._run.ask, self._step, items)))
 
     def forget(self) -> None:
         """Begin again from the first micro-batch; answers under way are stored all the same."""
+        self._drawn.clear()
         self._begun.clear()
+
+    def wait(self) -> None:
+        """Wait for what is under way."""
+        wait(self._begun)
 
     def judge(self, texts: Sequence[CompressedText]) -> list[Rollout]:
         """Wait for the replies, and have all texts judged."""
-        return judge(self._run, "train", self._step, texts, self._replies if self._early else None)
+        return judge(self._run, "train", self._step, texts, self._replies)
 
     def _replies(self, _items: Sequence[TeacherItem]) -> list[TeacherReply]:
-        wait(self._begun)  # Also after an error: what is under way uses what may be closed next.
+        self.wait()  # Also after an error: what is under way uses what may be closed next.
         return [reply for future in self._begun for reply in future.result()]
 
 

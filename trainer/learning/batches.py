@@ -1,9 +1,21 @@
 """Which examples make up a step: a function of the seed, the epoch and the ids alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee, zip_longest
 
 from trainer.types import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One optimiser step's examples."""
+
+    epoch: int
+    step: int
+    """Counted from 1 over the whole run."""
+    examples: list[Example]
 
 
 def epoch_order(examples: Sequence[Example], seed: int, epoch: int) -> list[Example]:
@@ -22,6 +34,13 @@ def epoch_order(examples: Sequence[Example], seed: int, epoch: int) -> list[Exam
 def batches_of(examples: Sequence[Example], size: int) -> list[list[Example]]:
     """Cut into batches; the last one may be smaller, no example is repeated or lost."""
     return [list(examples[start : start + size]) for start in range(0, len(examples), size)]
+
+
+def with_following(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
+    """Each batch with the one after it; the last has none."""
+    these, following = tee(batches)
+    next(following, None)
+    return zip_longest(these, following)
 
 
 def share_of(batch: Sequence[Example], rank: int, world_size: int) -> list[Example]:

@@ -1,8 +1,8 @@
 """What a step makes of its rollouts: one or more passes over them, each an optimiser step.
 
-The first pass is REINFORCE. Where the policy is not the one that drew the masks, in further passes
-and for rollouts of other runs, words count by their clipped ratios; the passes end early where the
-policy has moved too far. Nothing is asked of the teacher here.
+The first pass is REINFORCE. Where the policy is not the one that drew the masks, in further passes,
+for rollouts of other runs and for those drawn one step ahead, words count by their clipped ratios;
+the passes end early where the policy has moved too far. Nothing is asked of the teacher here.
 
 A pass adds up the gradients of all micro-batches and processes, divided by the number of valid
 rollouts over all of them, and only then clips.
@@ -101,7 +101,8 @@ def passes(
         run: whose model is changed.
         prepared: this process's examples.
         sampled: what was drawn for them.
-        policies: those that drew it, one for each of `run.memory.parts`; their graphs are used up.
+        policies: those that drew it, one for each of `run.memory.parts`; their graphs are used up,
+            but for those that drew a step ahead.
         credit: of `sampled`.
 
     Raises:
@@ -118,7 +119,7 @@ def passes(
             policies[:] = _policies_now(run, prepared, parts)
             if _mean_kl(run, drew, policies) > config.max_kl:
                 return
-        if not run.memory.keep_graphs:
+        if not run.memory.keep_graphs or (sampled.stale and number == 0):
             policies.clear()
         try:
             update = _update(run, lesson, policies, valid, first=number == 0)
@@ -195,7 +196,7 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     log_prob_SCW = _log_probs(policy, sampled)
     objective_SCW = (
         reinforce.score_function(log_prob_SCW, advantage_SCW)
-        if first and not sampled.is_reused
+        if first and not sampled.is_off_policy
         else reinforce.clipped_ratio(
             log_prob_SCW, widened(sampled.behaviour_SCW, width), advantage_SCW, config.clip_ratio
         )

@@ -97,6 +97,9 @@ class Run:
     """Told of every step's figures; None: a line an interval is reported instead."""
     reward_average: float = 0.0
     """The mean reward of the steps so far, recent ones counting more: a baseline."""
+    drew: Mapping[str, torch.Tensor] | None = None
+    """The weights that drew the masks of the step after the last finished one, where those are not
+    the present ones: with `policy.one_step_ahead`."""
     torn: bool = False
     """The weights are not those after the last finished step: this is no state to save."""
 
@@ -130,6 +133,7 @@ class Run:
                     "optimizer": self.optimizer.state_dict(),
                     "scheduler": self.scheduler.state_dict(),
                     **({"scaler": scaler.state_dict()} if scaler else {}),
+                    **({"drew": dict(self.drew)} if self.drew else {}),
                 },
                 keep=self.config.logging.keep_checkpoints,
             )

@@ -25,11 +25,13 @@ class SampledBatch:
     """Which example each chunk belongs to, 0 to B - 1."""
     examples: int
     """B."""
+    stale: bool = False
+    """Whether they were drawn before the last update of the weights."""
 
     @property
-    def is_reused(self) -> bool:
+    def is_off_policy(self) -> bool:
         """Whether another policy than the step's drew some of them."""
-        return any(text.source for text in self.texts)
+        return self.stale or any(text.source for text in self.texts)
 
     @property
     def samples(self) -> int:
@@ -50,6 +52,7 @@ class SampledBatch:
             behaviour_SCW=self.behaviour_SCW[:, row_C],
             example_C=self.example_C[row_C] - start,
             examples=stop - start,
+            stale=self.stale,
         )
 
 

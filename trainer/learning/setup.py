@@ -335,6 +335,7 @@ def _restore(run: Run) -> None:
     run.scheduler.load_state_dict(tensors["scheduler"])
     if run.accelerator.scaler and "scaler" in tensors:
         run.accelerator.scaler.load_state_dict(tensors["scaler"])
+    run.drew = tensors.get("drew")
     run.finished_steps = progress.step
     run.validated_steps = progress.validated_step
     run.teacher_calls = progress.teacher_calls

@@ -9,33 +9,28 @@
         one AdamW step on loss / number of valid rollouts
         policy.passes - 1 more, by clipped ratios of each word (PPO), while the policy stays near
 
-Simplification: the next step begins once all completions of this one are there; within a step,
-micro-batches run forward while those before them are answered. Run it with
+Simplification: the next step begins once all completions of this one are there, but with
+policy.one_step_ahead; within a step, micro-batches run forward while those before them are
+answered. Run it with
 
     taco train configs/train_reinforce.yaml
     accelerate launch -m trainer configs/train_reinforce.yaml
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import torch
 
 from trainer.errors import ReplayError, StepError
 from trainer.learning import reinforce
-from trainer.learning.act import deployed_masks, locked_batch, sample_batch
-from trainer.learning.asking import Asking, in_order, prepare
-from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
+from trainer.learning.batches import Batch, batches_of, epoch_order, with_following
 from trainer.learning.credit import Credit, assign_credit, rewards_of
+from trainer.learning.gathering import Experience, Gathering
 from trainer.learning.interrupt import StopSignal
-from trainer.learning.passes import passes, policy_of
-from trainer.learning.prepared import PreparedExample
-from trainer.learning.processes import collected, stopping_together
-from trainer.learning.recorded import RecordedGroup
+from trainer.learning.passes import passes
 from trainer.learning.run import Run
-from trainer.learning.sampled import SampledBatch, describe_draws, joined
 from trainer.learning.summary import (
     console_line,
     learning_metrics,
@@ -44,38 +39,8 @@ from trainer.learning.summary import (
     replies_asked,
 )
 from trainer.learning.validation import validate
-from trainer.policy.contexts import Target
-from trainer.policy.sampling import MaskPolicy, uniform_noise
-from trainer.rollouts.collect import check_failures
-from trainer.types import Example, Rollout
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One optimiser step's examples."""
-
-    epoch: int
-    step: int
-    """Counted from 1 over the whole run."""
-    examples: list[Example]
-
-
-@dataclass(frozen=True, slots=True)
-class Experience:
-    """What one step learns from."""
-
-    prepared: list[PreparedExample]
-    """This process's examples."""
-    policies: list[MaskPolicy]
-    """What drew their masks, one a micro-batch, with its graph where memory allows."""
-    sampled: SampledBatch
-    """What was drawn."""
-    own: list[Rollout]
-    """This process's rollouts, as `sampled.texts`; empty where the process had no example."""
-    rollouts: list[Rollout]
-    """Every process's rollouts, in the order of example and sample."""
 
 
 def train(run: Run, report: Report = print) -> None:
@@ -87,16 +52,16 @@ def train(run: Run, report: Report = print) -> None:
         KeyboardInterrupt: Ctrl-C or SIGTERM; likewise.
         ReplayError: a replayed run departs from its lock.
     """
-    with StopSignal() as stop:
+    with StopSignal() as stop, Gathering(run, stop) as gathering:
         run.times.lap()  # What came before is no step's.
-        for batch in remaining_batches(run):
+        for batch, following in with_following(remaining_batches(run)):
             if run.standing.is_over(run.config.evaluation.patience):
                 report(f"no better validation than step {run.standing.best_step}'s: stopping here")
                 break
             with saved_on_failure(run, report):
                 if batch.step > run.finished_steps:
                     with naming(batch.step):
-                        experience = gather_experience(run, batch, stop)
+                        experience = gathering.experience(batch, following)
                         learn(run, batch, experience, report)
                 if run.owes_validation(batch.step):
                     with run.times.phase("validate"):
@@ -143,116 +108,6 @@ def remaining_batches(run: Run) -> Iterator[Batch]:
                 yield Batch(epoch, step, examples)
 
 
-def gather_experience(run: Run, batch: Batch, stop: StopSignal) -> Experience:
-    """Draw masks, ask the teacher, score: everything before a weight changes."""
-    config, accelerator = run.config, run.accelerator
-    mine = share_of(batch.examples, accelerator.process_index, accelerator.num_processes)
-    with run.times.phase("prepare"):
-        # A process without an example still takes part in the backward pass.
-        examples = mine or batch.examples[:1]
-        prepared = prepare(run, examples, training_targets(run, batch, examples))
-    asking = Asking(run, batch.step, len(prepared))
-    with stopping_together(run.accelerator):
-        policies, sampled = draw(run, batch, prepared, asking if mine else None)
-        with run.times.phase("teacher"), stop.waiting():
-            own = asking.judge(sampled.texts) if mine else []
-    rollouts = in_order(collected(accelerator, own), batch.examples)
-    run.check_replay("train", batch.step, rollouts)
-    check_failures(rollouts, config.teacher.max_failed_share)
-    return Experience(prepared, policies, sampled, own, rollouts)
-
-
-def draw(
-    run: Run, batch: Batch, prepared: Sequence[PreparedExample], asking: Asking | None
-) -> tuple[list[MaskPolicy], SampledBatch]:
-    """Run the compressor forward, micro-batch by micro-batch, and draw S masks per example.
-
-    What is drawn is asked about at once, if there is somebody to ask.
-    """
-    policies: list[MaskPolicy] = []
-    drawn: list[SampledBatch] = []
-
-    def forward_and_draw() -> None:
-        for start, stop in run.memory.parts(len(prepared)):
-            part = prepared[start:stop]
-            with torch.set_grad_enabled(run.memory.keep_graphs):
-                policies.append(policy_of(run, part))
-            with run.times.phase("sample"):
-                before = (batch.step - 1) * len(prepared) + start
-                recalled = recall(run, batch, policies[-1], part, before)
-                drawn.append(take_masks(run, batch, policies[-1], part, recalled))
-                if asking:
-                    asking.begin(drawn[-1].texts)
-
-    def give_up() -> None:
-        policies.clear()
-        drawn.clear()
-        if asking:
-            asking.forget()
-
-    run.memory.fit(len(prepared), forward_and_draw, give_up)
-    with run.times.phase("sample"):
-        sampled = joined(drawn)
-        run.compressor.clear_rl_info()
-        run.compressor.record_rl_info(describe_draws(sampled))
-        return policies, sampled
-
-
-def training_targets(run: Run, batch: Batch, examples: Sequence[Example]) -> list[Target]:
-    """The run's target for each example, one on the way to it, or one of `policy.rates`."""
-    policy, seed = run.config.policy, run.config.run.seed
-    if policy.rates:
-        rates = [rate_of(example.id, seed, batch.epoch, policy.rates) for example in examples]
-        return list(map(Target, rates))
-    if policy.start_rate:
-        steps = policy.start_rate_steps
-        rate = rate_at(batch.step, policy.start_rate, run.target.rate, steps)
-        return [Target(rate)] * len(examples)
-    return [run.target] * len(examples)
-
-
-def recall(
-    run: Run, batch: Batch, policy: MaskPolicy, prepared: Sequence[PreparedExample], before: int
-) -> list[RecordedGroup | None]:
-    """For each example the rollouts of `reuse.runs` that cover the policy, so that none is asked.
-
-    A replay with locked masks takes those that were taken.
-    """
-    if run.library is None:
-        return [None] * len(prepared)
-    if run.replay and run.replay.locked_masks:
-        sources = run.replay.sources("train", batch.step, prepared)
-        return [
-            run.library.group(each.example.id, source) if source else None
-            for each, source in zip(prepared, sources, strict=True)
-        ]
-    return run.library.covering(policy, prepared, before)
-
-
-def take_masks(
-    run: Run,
-    batch: Batch,
-    policy: MaskPolicy,
-    prepared: Sequence[PreparedExample],
-    recalled: Sequence[RecordedGroup | None],
-) -> SampledBatch:
-    """Draw S masks per example, but where some are recalled.
-
-    A replay with locked masks takes the recorded ones. Under the greedy baseline, the last is what
-    would be deployed.
-    """
-    samples = run.config.policy.samples
-    if run.replay and run.replay.locked_masks:
-        masks = run.replay.masks("train", batch.step, prepared, samples)
-        return locked_batch(policy, prepared, run.segmenter, masks, recalled)
-    noise = partial(uniform_noise, run.config.run.seed, batch.epoch)
-    if run.config.policy.loss != "greedy":
-        return sample_batch(policy, prepared, run.segmenter, noise, samples, recalled)
-    exact = run.config.evaluation.rate == "exact"
-    last = deployed_masks(prepared, run.compressor, run.segmenter, exact=exact)
-    return sample_batch(policy, prepared, run.segmenter, noise, samples - 1, recalled, last)
-
-
 def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> None:
     """Turn rewards into weights: `policy.passes` optimiser steps on the same rollouts."""
     prepared, sampled, policies = experience.prepared, experience.sampled, experience.policies
@@ -271,6 +126,7 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
         metrics = {
             **outcome_metrics(experience.rollouts),
             **learning_metrics(credit.advantage_SCW, updates, lr=lr),
+            "policy/staleness": int(experience.sampled.stale),
             "teacher/calls_so_far": run.teacher_calls,
             **{f"seconds/{phase}": seconds for phase, seconds in run.times.lap().items()},
         }

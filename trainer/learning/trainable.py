@@ -5,12 +5,12 @@ into the matrices that they adapt, and precision is that of the computation, nev
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.config_sections.learning import Compute
 from trainer.errors import ConfigError
@@ -48,6 +48,33 @@ def adapt(model: Any, compute: Compute, seed: int) -> MergeAdapters:
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The weights that move."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights that move, by name."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+@contextmanager
+def with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """The same model, with these weights within the block."""
+    own = trained_weights(model)
+    _put(model, weights)
+    try:
+        yield
+    finally:
+        _put(model, own)
+
+
+@torch.no_grad()
+def _put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    for name, weight in weights.items():
+        parameters[name].copy_(weight)
 
 
 def _nothing() -> None:
