@@ -77,8 +77,9 @@ class Gathering:
         """Draw masks, ask the teacher, score; and make ready for the batch that follows."""
         run, accelerator = self._run, self._run.accelerator
         asked, self._next = self._next or self._first(batch), None
-        if following and run.context_filter is None:  # Which goes by the policy of the moment.
-            self._prepared[following.step] = self._prepare(following)
+        with run.times.phase("prepare"):
+            if following and run.context_filter is None:  # It goes by the policy of the moment.
+                self._prepared[following.step] = self._prepare(following)
         with (
             stopping_together(accelerator),
             run.times.phase("teacher"),
