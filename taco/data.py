@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from taco.errors import UserError
-from trainer.tasks.assembling import assemble, write_task
+from trainer.tasks.assembling import SPLITS, assemble, write_task
 from trainer.tasks.data import load_examples
 from trainer.tasks.registry import Order, find_task
 
@@ -37,6 +37,11 @@ def make_data(task: str, folder: Path, *, source: str | None, count: int, seed: 
         _console.print(
             f"{entry['path']}: {entry['records']} records  sha256 {entry['sha256'][:16]}"
         )
+    for name in SPLITS:
+        if name not in files:
+            _console.print(
+                f"{folder / name}.json: no record fell into it, so there is no such file"
+            )
     _console.print(f"licence: {found.licence}")
     if assembled.left_out:
         first = assembled.left_out[0]

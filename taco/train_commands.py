@@ -29,7 +29,8 @@ def data(
     task: Annotated[
         str,
         typer.Argument(
-            help="meeting-qa, meeting-summary, code-summary, meetingbank, squad, codesearchnet"
+            help="meeting-qa, meeting-summary, code-summary, meetingbank, squad, codesearchnet; "
+            "or a file of your own records, JSON or JSON lines"
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write")],

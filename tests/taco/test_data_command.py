@@ -34,6 +34,34 @@ def test_a_task_that_is_not_there_is_said(taco, tmp_path):
     assert "expected one of meeting-qa, meeting-summary, code-summary" in said.err
 
 
+def test_records_of_ones_own_are_checked_and_split(taco, tmp_path):
+    """The bad ones are named, in the file that describes the data, too; a split may be empty."""
+    texts = [
+        "Ada leads Falcon.",
+        "阿达领导这个项目。",
+        "Bo pays 40.",
+        " ",
+        "Bo pays 40.",
+        "x" * 1_100_000,
+    ]
+    lines = [json.dumps({"original_prompt": text}, ensure_ascii=False) for text in texts]
+    (tmp_path / "mine.jsonl").write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "validation.json").write_text("{}")  # Of other data.
+    said = taco("data", tmp_path / "mine.jsonl", "-o", folder)
+    assert said.code == 0, said.err
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    assert [(each["name"], each["reason"][:18]) for each in about["left_out"]] == [
+        ("4", "original_prompt is"), ("5", "the same text as 3"), ("6", "original_prompt ha"),
+        ("7", "not valid JSON: Ex"),
+    ]  # fmt: skip
+    assert "left out: 4, such as 4 (original_prompt is empty)" in said.out
+    assert sum(entry["records"] for entry in about["files"].values()) == 3
+    assert f"{folder / 'validation.json'}: no record fell into it" in said.out
+    assert not (folder / "validation.json").exists()
+
+
 def test_a_base_is_made_from_a_data_file(taco, tmp_path, meetings):
     """Its path carries the family's name, and it compresses."""
     said = taco("base", tmp_path / "base", "--data", meetings, "--rate", "0.3")

@@ -51,7 +51,7 @@ from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import load_metric
 from trainer.rollouts.teacher_client import TeacherClient
-from trainer.tasks.data import load_examples, split_validation
+from trainer.tasks.data import load_examples, split_validation, warn_of_shared_texts
 from trainer.types import Example
 
 HANGING_AFTER = timedelta(minutes=10)
@@ -249,8 +249,11 @@ def load_data(
     load = partial(load_examples, require_references=require_references)
     examples = load(Path(config.data.train_file_path))
     if config.data.val_file_path is not None:
-        return examples, load(Path(config.data.val_file_path))
-    return split_validation(examples, config.evaluation.val_share)
+        train, validation = examples, load(Path(config.data.val_file_path))
+    else:
+        train, validation = split_validation(examples, config.evaluation.val_share)
+    warn_of_shared_texts(train, validation, config.data.val_file_path or "the validation split")
+    return train, validation
 
 
 def compression_options(config: Config) -> CompressionOptions:

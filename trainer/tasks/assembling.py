@@ -27,10 +27,12 @@ class Draft:
 
     name: str
     """Names it where it came from, for people."""
-    record: Record
+    record: Any
     """May be bad in any way."""
     split: str | None = None
     """The publisher's own; None: by the hash of its text."""
+    problem: str | None = None
+    """Why there is no record at all; None: there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +99,22 @@ def write_task(folder: Path, assembled: Assembled) -> dict[str, Any]:
         raise DataError(str(folder), ["no good record is left to train on", *reasons])
     files = {}
     for name, records in assembled.splits.items():
+        path = folder / f"{name}.json"
         if records:
-            path = folder / f"{name}.json"
             write_records(path, records)
             files[name] = {
                 "path": str(path),
                 "records": len(records),
                 "sha256": data_digest(path),
             }
+        else:  # What other data left there is no part of this.
+            path.unlink(missing_ok=True)
     return files
 
 
 def _fault(draft: Draft, seen: Mapping[str, str]) -> str | None:
+    if draft.problem:
+        return draft.problem
     if problems := list(record_problems(draft.record)):
         return "; ".join(problems)
     text = _text(draft.record)

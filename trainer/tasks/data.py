@@ -5,6 +5,7 @@ What a record may be is in `records`.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from trainer.errors import DataError
 from trainer.tasks.records import Record, json_name, record_problems, to_example
 from trainer.types import Example
+
+_log = logging.getLogger(__name__)
 
 _SHAPE = 'expected a JSON object of records {"0": {"original_prompt": ..., "gpt_output": ...}, ...}'
 
@@ -58,7 +61,7 @@ def read_records(path: Path) -> dict[str, Any]:
     Raises:
         DataError: There is no such file, or it is empty or no JSON object, or a key occurs twice.
     """
-    text = _read(path)
+    text = read_text(path)
     if not text.strip():
         raise DataError(str(path), [f"the file is empty; {_SHAPE}"])
     duplicates: list[str] = []
@@ -133,12 +136,45 @@ def split_validation(
     return (train, validation) if train else (list(examples), [])
 
 
+def warn_of_shared_texts(
+    train: Sequence[Example], held_out: Sequence[Example], source: str
+) -> None:
+    """Say which held-out examples have a text that is trained on: they are no test of new texts.
+
+    Args:
+        train: what is trained on.
+        held_out: what is validated or evaluated on.
+        source: of the held-out examples, for the message.
+    """
+    trained_on = {example.contexts for example in train}
+    shared = [example.id for example in held_out if example.contexts in trained_on]
+    if shared:
+        _log.warning(
+            "%s: %d of its %d texts are training texts, too (%s): scores on them say nothing about "
+            "new texts; `taco data` leaves such duplicates out",
+            source,
+            len(shared),
+            len(held_out),
+            named(shared),
+        )
+
+
+def named(ids: Sequence[str]) -> str:
+    """The first ten of many ids, for a message."""
+    return ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
+
+
 def unit_hash(text: str) -> float:
     """A number in [0, 1) that only the text determines."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A data file's text.
+
+    Raises:
+        DataError: there is no such file, or it is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -155,6 +191,6 @@ def _require_references(examples: Sequence[Example], path: Path) -> None:
         if not all(question.reference_completion.strip() for question in example.questions)
     ]
     if missing:
-        named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        problem = f"gpt_output is missing in {len(missing)} of {len(examples)} records ({named})"
+        count = f"{len(missing)} of {len(examples)} records ({named(missing)})"
+        problem = f"gpt_output is missing in {count}"
         raise DataError(str(path), [f"{problem}; run `taco prepare {path}` to fill it"])

@@ -6,10 +6,12 @@ A task of your own needs none of this: a data file and a config are enough (docs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from trainer.errors import DataError
 from trainer.tasks.assembling import Draft
 from trainer.tasks.meetings import generate_meetings
+from trainer.tasks.own_records import own_records
 from trainer.tasks.public_data import CONVERTERS
 from trainer.tasks.stdlib_code import standard_library_functions
 
@@ -39,14 +41,19 @@ class TaskData:
 
 
 def find_task(name: str) -> TaskData:
-    """The task of a name.
+    """The task of a name, or that of a file of one's own records.
 
     Raises:
-        DataError: there is none.
+        DataError: there is neither.
     """
-    if name not in TASKS:
-        raise DataError(name, [f"expected one of {', '.join(TASKS)}"])
-    return TASKS[name]
+    if name in TASKS:
+        return TASKS[name]
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(
+            name, [f"expected one of {', '.join(TASKS)}, or a file of records of your own"]
+        )
+    return TaskData(name, "your own", lambda _order: own_records(path))
 
 
 def _meetings(order: Order, *, questions: bool) -> Iterator[Draft]:
