@@ -12,7 +12,7 @@ LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-page bench-report bench-replay bench-cache bench-scale bench-service bench-step bench-sweep docs docs-serve soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-page bench-rate bench-report bench-replay bench-cache bench-scale bench-service bench-step bench-sweep bench-tasks docs docs-serve soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -62,6 +62,9 @@ bench-learning: $(INSTALLED)
 bench-page: $(INSTALLED)
 	$(BIN)/python -m benchmarks.page
 
+bench-rate: $(INSTALLED)
+	$(BIN)/python -m benchmarks.rate
+
 bench-report: $(INSTALLED)
 	$(BIN)/python -m benchmarks.report
 
@@ -95,6 +98,10 @@ $(LITELLM): $(INSTALLED) requirements/benchmark-litellm.txt
 	$(BIN)/python -m venv .venv-litellm
 	.venv-litellm/bin/python -m pip install --quiet --requirement requirements/benchmark-litellm.txt
 	@touch $@
+
+# JOBS: processes, each with one thread; one alone takes about 40 minutes.
+bench-tasks: $(INSTALLED)
+	$(BIN)/python -m benchmarks.tasks --jobs $(or $(JOBS),1)
 
 soak: $(INSTALLED)
 	TACO_SOAK_KILLS=200 $(BIN)/pytest tests/teacher_service/test_process.py -k test_a_kill

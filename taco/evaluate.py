@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,13 @@ from taco.train import teacher_for
 from trainer.config import Config
 from trainer.config_file import load_config, overridden, restored
 from trainer.rollouts.scores import load_metric
-from trainer.tasks.data import data_digest, load_examples, split_validation
+from trainer.rollouts.teacher_counts import TeacherCounts
+from trainer.tasks.data import (
+    data_digest,
+    load_examples,
+    split_validation,
+    warn_of_shared_texts,
+)
 from trainer.types import Example
 
 if TYPE_CHECKING:
@@ -66,7 +72,8 @@ def evaluate_command(request: Request, teacher: Path | None, store: Path | str |
     paths = _compressor_paths(request, config)
     data, examples = held_out_examples(config, request.data, request.limit)
     with teacher_for(config, teacher, store) as url:
-        _evaluate(request, config, url, rates, metrics, paths, data, examples)
+        measured = measure(config, paths, data, examples, url, rates=rates, metrics=metrics)
+    _report(request, measured)
 
 
 def _config(request: Request) -> Config:
@@ -108,20 +115,43 @@ def held_out_examples(
     return path, examples[:limit]
 
 
-def _evaluate(
-    request: Request,
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An evaluation, and where its figures come from."""
+
+    evaluation: "Evaluation"
+    signature: dict[str, Any]
+    """What was evaluated: models, data, template, teacher, how texts were compressed."""
+    counts: TeacherCounts
+    """Of the teacher's answers."""
+
+
+def measure(
     config: Config,
-    url: str,
-    rates: tuple[float, ...],
-    metrics: tuple[str, ...],
     paths: Mapping[str, str],
     data: Path,
     examples: Sequence[Example],
-) -> None:
+    url: str,
+    *,
+    rates: tuple[float, ...],
+    metrics: tuple[str, ...],
+    report: Callable[[str], None] = _console.print,
+) -> Measured:
+    """Load compressors, compress, ask, score.
+
+    Args:
+        config: of the run.
+        paths: name -> where to load a compressor from; the base first.
+        data: where the examples are from.
+        examples: with reference completions.
+        url: where the teacher is.
+        rates: to compress at.
+        metrics: as in the config.
+        report: told of the progress.
+    """
     import torch
 
     from trainer.evaluation.evaluate import Plan, evaluate
-    from trainer.evaluation.report import Prices, as_json, as_markdown
     from trainer.learning.setup import compression_options, context_filter
     from trainer.policy.compressor import PromptCompressorReinforce
     from trainer.rollouts.connection import connect
@@ -137,6 +167,7 @@ def _evaluate(
         for name, path in paths.items()
     }
     train_examples = load_examples(Path(config.data.train_file_path), require_references=False)
+    warn_of_shared_texts(train_examples, examples, str(data))
     plan = Plan(
         rates=rates,
         metrics=metrics,
@@ -147,7 +178,7 @@ def _evaluate(
         seed=config.run.seed,
     )
     with connect(config, url) as teacher:
-        evaluation = evaluate(compressors, examples, teacher.complete, plan, _console.print)
+        evaluation = evaluate(compressors, examples, teacher.complete, plan, report)
         counts, teacher_digest = teacher.counts, teacher.digest()
     signature = {
         "models": {name: _named_model(path) for name, path in paths.items()},
@@ -157,9 +188,15 @@ def _evaluate(
         "length_tokenizer": compressors[BASE].length_tokenizer.name,
         "rate_rule": config.evaluation.rate,
     }
-    document = as_json(
-        evaluation, signature, Prices(request.usd_per_million, request.usd_per_hour)
-    ) | {
+    return Measured(evaluation, signature, counts)
+
+
+def _report(request: Request, measured: Measured) -> None:
+    from trainer.evaluation.report import Prices, as_json, as_markdown
+
+    counts = measured.counts
+    prices = Prices(request.usd_per_million, request.usd_per_hour)
+    document = as_json(measured.evaluation, measured.signature, prices) | {
         "teacher": {
             "asked": counts.asked,
             "from_the_store": counts.hits,
@@ -168,9 +205,9 @@ def _evaluate(
         }
     }
     folder = request.output or (request.target if request.target.is_dir() else Path()) / OUTPUT
-    markdown = as_markdown(evaluation, document)
+    markdown = as_markdown(measured.evaluation, document)
     _write(folder, document, markdown)
-    _plot(evaluation, folder)
+    _plot(measured.evaluation, folder)
     _console.print(markdown, markup=False)
     _console.print(
         f"{folder}: asked {counts.asked}, {counts.hits} from the store, {counts.misses} generated"

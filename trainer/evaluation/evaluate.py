@@ -262,7 +262,7 @@ def _difference(
 ) -> Difference | None:
     """None where no question has a score in all of the rows."""
     scores = [getattr(row, measure)[metric_index] for row in (*ours, theirs)]
-    mean_RN = _example_means(scores, examples)
+    mean_RN = example_means(scores, examples)
     if mean_RN is None:
         return None
     interval = paired_bootstrap(
@@ -285,7 +285,7 @@ def _difference(
 
 def mean_interval(scores: Scores, examples: Sequence[Example], seed: int) -> Interval | None:
     """Around a row's mean, over other draws of examples; None where nothing was scored."""
-    mean_RN = _example_means([scores], examples)
+    mean_RN = example_means([scores], examples)
     if mean_RN is None:
         return None
     return paired_bootstrap(
@@ -293,7 +293,7 @@ def mean_interval(scores: Scores, examples: Sequence[Example], seed: int) -> Int
     )
 
 
-def _example_means(
+def example_means(
     rows: Sequence[Scores], examples: Sequence[Example]
 ) -> NDArray[np.float64] | None:
     """(R, N): each example's mean over the questions that every row has a score of; None: none."""
