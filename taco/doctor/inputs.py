@@ -85,6 +85,11 @@ def local_folder(model: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
+def looks_like_a_path(model: str) -> bool:
+    """Whether a name can be none on the hub, which are NAME or OWNER/NAME."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
 def check_model(
     model: str, folder: Path | None, load: Callable[[str], Mapping[str, Any]]
 ) -> Finding:
@@ -96,7 +101,7 @@ def check_model(
         load: `probes.load_in_stock`, in a process of its own; raises ProbeFailed.
     """
     if folder is None:
-        if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        if looks_like_a_path(model):
             return wrong("model", f"there is no folder {model}", "correct model.model_load_path")
         return warning(
             "model",

@@ -81,7 +81,9 @@ def checks_for(subject: Subject, settings: Path | None, store: str | None) -> It
     yield Check("torch", partial(_look_at_torch, config, shape), _LOAD_S + 10)
     kept = config.logging.keep_checkpoints if config else 0
     yield Check("disk", lambda: [machine.check_disk("disk", subject.runs, shape(), kept)])
-    yield Check("settings", lambda: [services.check_settings(settings)])
+    asked = config.task.gpt_model if config else None
+    yield Check("settings", lambda: [services.check_settings(settings, asked)])
+    yield Check("weights", partial(_look_at_weights, settings))
     yield Check("teacher", partial(_look_at_teacher, config))
     yield Check("store", lambda: _look_at_store(place(), named=store is not None))
     length_tokenizer = config.policy.length_tokenizer if config else "auto"
@@ -135,6 +137,12 @@ def _look_at_teacher(config: Config | None) -> list[Finding]:
     url = (config.teacher.url if config else None) or os.environ.get("TACO_TEACHER_URL")
     model = config.task.gpt_model if config else None
     return [services.check_teacher(url, model, os.environ.get("TACO_TEACHER_KEY"))]
+
+
+def _look_at_weights(settings: Path | None) -> list[Finding]:
+    with suppress(StartError):  # That is said where the settings are looked at.
+        return services.check_weights(settings, inputs.local_folder)
+    return []
 
 
 def _look_at_store(place: Path | str, *, named: bool) -> list[Finding]:

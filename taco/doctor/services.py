@@ -1,7 +1,7 @@
 """The teacher and the store of its completions, looked at from outside."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from cache import CompletionStore
 from cache.health import examine
 from cache.schema import SCHEMA_VERSION
 from taco.doctor.findings import Finding, ok, warning, wrong
+from taco.doctor.inputs import looks_like_a_path
 from taco.doctor.packages import DISTRIBUTION
 from trainer.errors import TeacherUnreachable
 from trainer.rollouts.connection import DEFAULT_URL
@@ -80,8 +81,12 @@ def check_store(place: Path | str, *, named: bool) -> Finding:
     return ok("store", f"{said}, every page sound")
 
 
-def check_settings(path: Path | None) -> Finding:
+def check_settings(path: Path | None, asked: str | None) -> Finding:
     """The settings of the service that would be started, and the keys that its backend needs.
+
+    Args:
+        path: of the settings; None: nobody named any.
+        asked: the name by which the config asks for the teacher; None: there is no config.
 
     Raises:
         SettingsError: with every problem in them.
@@ -95,7 +100,41 @@ def check_settings(path: Path | None) -> Finding:
     if missing and settings.mode != "replay":
         names = ", ".join(missing)
         return wrong("settings", f"{said}, and {names} is not set", f"export {missing[0]}=…")
+    if path and asked is not None and asked not in settings.served_models:
+        served = ", ".join(settings.served_models)
+        said += f", and it serves {served}, while task.gpt_model asks for {asked}"
+        return wrong("settings", said, f"add {asked} to served_models, or set task.gpt_model")
     return ok("settings", said)
+
+
+def check_weights(path: Path | None, find: Callable[[str], Path | None]) -> list[Finding]:
+    """Whether the open model that the service would load is here; [] where it loads none.
+
+    Args:
+        path: of the service's settings.
+        find: gives a model's local folder; None: it is nowhere on this machine.
+
+    Raises:
+        SettingsError: with every problem in them.
+    """
+    from teacher_service import load_settings
+
+    settings = load_settings(path)
+    section = getattr(settings, settings.backend)
+    loads = settings.backend in ("transformers", "vllm") and not getattr(section, "base_url", None)
+    if not loads or settings.mode == "replay":
+        return []
+    if folder := find(section.model):
+        return [ok("weights", f"{section.model}: {folder}")]
+    if looks_like_a_path(section.model):
+        return [wrong("weights", f"there is no folder {section.model}", "correct the model's path")]
+    return [
+        warning(
+            "weights",
+            f"{section.model} is not in the hub's cache: the service would download it",
+            f"`hf download {section.model}`, while there is a network",
+        )
+    ]
 
 
 def _key_variables(section: Any) -> Iterator[str]:

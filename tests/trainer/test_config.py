@@ -90,7 +90,7 @@ def test_every_shipped_config_loads():
     paths = sorted(CONFIGS.rglob("*.yaml"))
     for path in paths:
         load_settings(path) if path.parent.name == "teacher" else load_config(path)
-    assert len(paths) == 13
+    assert len(paths) == 14
 
 
 def test_the_demo_runs_for_three_decimals_of_comparability():

@@ -32,7 +32,7 @@ from taco.doctor.machine import (
 from taco.doctor.packages import check_packages, check_python, installed_requirements
 from taco.doctor.plan import Check
 from taco.doctor.probes import load_in_stock
-from taco.doctor.services import check_settings, check_store, check_teacher
+from taco.doctor.services import check_settings, check_store, check_teacher, check_weights
 from teacher_service.keys import add_key
 
 SMALL = Shape(parameters=1000, layers=1, hidden=8, heads=2)
@@ -264,10 +264,41 @@ def test_a_backends_key_has_to_be_set(tmp_path, monkeypatch):
     settings = tmp_path / "teacher.yaml"
     settings.write_text("backend: openai")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    found = check_settings(settings)
+    found = check_settings(settings, None)
     assert (found.state, found.advice) == ("wrong", "export OPENAI_API_KEY=…")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-…")
-    assert check_settings(settings).state == "ok"
+    assert check_settings(settings, None).state == "ok"
+
+
+def test_the_teacher_is_served_by_the_name_that_the_config_asks_for(tmp_path):
+    """Else every request would be answered 404; nobody's settings are no question."""
+    settings = tmp_path / "teacher.yaml"
+    settings.write_text("served_models: [teacher]")
+    assert check_settings(settings, "teacher").state == "ok"
+    found = check_settings(settings, "gpt-35-turbo")
+    assert (
+        found.state,
+        "serves teacher, while task.gpt_model asks for gpt-35-turbo" in found.said,
+    ) == ("wrong", True)
+    assert check_settings(None, "teacher").state == "ok"
+
+
+@pytest.mark.parametrize("backend", ["transformers", "vllm"])
+def test_an_open_teachers_weights_are_looked_for(tmp_path, backend):
+    """Here, to be downloaded, or nowhere; a server that runs already has its own."""
+    settings = tmp_path / "teacher.yaml"
+
+    def look(section, find=lambda _model: None):
+        settings.write_text(f"backend: {backend}\n{backend}: {section}")
+        return [(each.what, each.state) for each in check_weights(settings, find)]
+
+    assert look("{model: Qwen/Qwen2.5-7B-Instruct}") == [("weights", "warning")]
+    assert look("{model: /nowhere/model}") == [("weights", "wrong")]
+    assert look("{model: a/model}", lambda _model: tmp_path) == [("weights", "ok")]
+    if backend == "vllm":
+        assert look("{model: a/model, base_url: 'http://127.0.0.1:8000/v1'}") == []
+    settings.write_text("backend: builtin")
+    assert check_weights(settings, lambda _model: None) == []
 
 
 def test_what_hangs_is_given_up(tmp_path):
