@@ -5,6 +5,7 @@
     completions.jsonl             the answers, as `taco cache export` writes them
     data/train.json               and data/validation.json, where the run had such a file
     runs/NAME/run.lock            with run.json and result.json
+    metric/…                      the model that the reward is measured by, where there is one
     tiktoken/… or tokenizer/…     what lengths were counted with, where it is no part of the base
 
 Nothing in it depends on when or where it was made.
@@ -27,9 +28,11 @@ COMPLETIONS = "completions.jsonl"
 TRAIN_DATA = "data/train.json"
 VALIDATION_DATA = "data/validation.json"
 BASE = "base"
+METRIC_MODEL = "metric/model"
+METRIC_BASELINE = "metric/baseline"
 TIKTOKEN = "tiktoken"
 TOKENIZER = "tokenizer"
-_FOLDERS = {BASE, "data", "runs", TIKTOKEN, TOKENIZER}
+_FOLDERS = {BASE, "data", "metric", "runs", TIKTOKEN, TOKENIZER}
 
 _BLOCK_BYTES = 2**20
 

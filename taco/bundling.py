@@ -18,6 +18,8 @@ from taco.bundle_format import (
     BASE,
     COMPLETIONS,
     MANIFEST,
+    METRIC_BASELINE,
+    METRIC_MODEL,
     TIKTOKEN,
     TOKENIZER,
     TRAIN_DATA,
@@ -28,8 +30,10 @@ from taco.bundle_format import (
     seal_file,
 )
 from trainer.config_file import restored
+from trainer.config_sections.scoring import BertScore
 from trainer.errors import ReplayError
 from trainer.learning.lockfile import LockSummary, check_lock
+from trainer.rollouts.scores import uses_model
 
 Progress = Callable[[int, int], None]
 
@@ -109,19 +113,25 @@ def _inputs(summary: LockSummary, lock_path: Path) -> Iterator[tuple[str, Path]]
     # Imported here: torch takes seconds, and a run whose answers are lost needs none.
     import torch
 
-    from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
+    from trainer.learning.inputs import (
+        check_same_inputs,
+        describe_inputs,
+        describe_metric,
+        load_compressor,
+    )
     from trainer.policy.lengths import CL100K, cl100k_file
 
     config = restored(summary.header.get("config"), lock_path)
     compressor = load_compressor(config, torch.device("cpu"))
-    found = describe_inputs(config, compressor)
+    found = describe_inputs(config, compressor) | describe_metric(config, "cpu")
     check_same_inputs(found, summary.header, lock_path, ReplayError)
     yield TRAIN_DATA, Path(config.data.train_file_path)
     if config.data.val_file_path is not None:
         yield VALIDATION_DATA, Path(config.data.val_file_path)
-    for path in _base_folder(config.model.model_load_path).iterdir():
-        if path.is_file() and not path.name.startswith("."):
-            yield f"{BASE}/{compressor.family}/{path.name}", path
+    for path in _model_files(config.model.model_load_path):
+        yield f"{BASE}/{compressor.family}/{path.name}", path
+    if uses_model(config.reward.metric):
+        yield from _metric_inputs(config.bertscore)
     counted_by = config.policy.length_tokenizer
     if found["length_tokenizer"] == CL100K:
         if not (file := cl100k_file()):
@@ -134,13 +144,27 @@ def _inputs(summary: LockSummary, lock_path: Path) -> Iterator[tuple[str, Path]]
         yield f"{TOKENIZER}/{Path(counted_by).name}", Path(counted_by)
 
 
-def _base_folder(model_load_path: str) -> Path:
-    """Where the base lies; a name on the hub is in the hub's cache, for it was just loaded."""
-    if Path(model_load_path).is_dir():
-        return Path(model_load_path)
-    from huggingface_hub import snapshot_download
+def _metric_inputs(settings: BertScore) -> Iterator[tuple[str, Path]]:
+    """What the reward is measured by, likewise."""
+    assert settings.model
+    name = settings.model.rstrip("/").rpartition("/")[2]
+    for path in _model_files(settings.model, settings.revision):
+        yield f"{METRIC_MODEL}/{name}/{path.name}", path
+    if settings.baseline_file_path is not None:
+        baseline = Path(settings.baseline_file_path)
+        yield f"{METRIC_BASELINE}/{baseline.name}", baseline
 
-    return Path(snapshot_download(model_load_path, local_files_only=True))
+
+def _model_files(model: str, revision: str | None = None) -> Iterator[Path]:
+    """The files of a model; one of the hub is in the hub's cache, for it was just loaded."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            yield path
 
 
 def _write_archive(

@@ -14,7 +14,7 @@ from taco.errors import UserError
 from taco.train import teacher_for
 from trainer.config import Config
 from trainer.config_file import load_config, overridden, restored
-from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scores import load_metric, model_metrics
 from trainer.rollouts.teacher_counts import TeacherCounts
 from trainer.tasks.data import (
     data_digest,
@@ -68,7 +68,8 @@ def evaluate_command(request: Request, teacher: Path | None, store: Path | str |
         raise UserError(f"--rates: expected numbers between 0 and 1, such as 0.2,0.5; got {bad[0]}")
     metrics = request.metrics or (config.reward.metric,)
     for metric in metrics:
-        load_metric(metric)  # A misspelt one is said now, before anything is paid for.
+        # A misspelt one is said now, before anything is paid for; a model is loaded once.
+        load_metric(metric, model_metrics(config))
     paths = _compressor_paths(request, config)
     data, examples = held_out_examples(config, request.data, request.limit)
     with teacher_for(config, teacher, store) as url:
@@ -170,7 +171,7 @@ def measure(
     warn_of_shared_texts(train_examples, examples, str(data))
     plan = Plan(
         rates=rates,
-        metrics=metrics,
+        metrics=tuple(load_metric(name, model_metrics(config)) for name in metrics),
         options=compression_options(config),
         context_filter=context_filter(config),
         exact=config.evaluation.rate == "exact",

@@ -18,6 +18,7 @@ from trainer.config import Config
 from trainer.config_file import restored
 from trainer.errors import TrainerError
 from trainer.rollouts.connection import connect, find_teacher
+from trainer.rollouts.scores import load_metric, model_metrics
 from trainer.types import Example, TeacherItem, TeacherReply
 from trainer.visible import visible
 
@@ -100,7 +101,7 @@ def _gallery(request: Request, runs: Sequence["RunRecord"], notes: list[str]) ->
         rates,
         config.hyperparams.compression_rate,
         replies,
-        config.reward.metric,
+        load_metric(config.reward.metric, model_metrics(config)),
     )
 
 

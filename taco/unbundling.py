@@ -28,6 +28,8 @@ from taco.bundle_format import (
     COMPLETIONS,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    METRIC_BASELINE,
+    METRIC_MODEL,
     TIKTOKEN,
     TOKENIZER,
     TRAIN_DATA,
@@ -108,6 +110,10 @@ def relocated(lock: LockSummary, manifest: Manifest) -> dict[str, Any]:
         sections["data"]["val_file_path"] = VALIDATION_DATA
     base_files = manifest.names_in(BASE)
     sections["model"]["model_load_path"] = base_files[0].rpartition("/")[0]
+    if files := manifest.names_in(METRIC_MODEL):
+        sections["bertscore"] |= {"model": files[0].rpartition("/")[0], "revision": None}
+    if files := manifest.names_in(METRIC_BASELINE):
+        sections["bertscore"]["baseline_file_path"] = files[0]
     # What `auto` came to is told, because it may come to something else here.
     counted_with = manifest.names_in(TOKENIZER) or [str(lock.header.get("length_tokenizer"))]
     sections["policy"]["length_tokenizer"] = counted_with[0]

@@ -11,6 +11,7 @@ from llmlingua import PromptCompressor
 from transformers import (
     BertConfig,
     BertForTokenClassification,
+    BertModel,
     BertTokenizer,
     XLMRobertaConfig,
     XLMRobertaForTokenClassification,
@@ -65,6 +66,17 @@ def make_xlm_roberta(folder: Path, texts: Sequence[str] = CORPUS, *, seed: int =
         **_TINY,
     )
     return _write(XLMRobertaForTokenClassification, config, tokenizer, folder / XLM_ROBERTA, seed)
+
+
+def make_encoder(folder: Path, texts: Sequence[str] = CORPUS, *, seed: int = 1) -> Path:
+    """Writes a BERT encoder of three layers, for metrics that compare texts by it."""
+    tokenizer = BertTokenizer(
+        vocab=train_vocabulary(texts, 600), do_lower_case=False, model_max_length=512
+    )
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=512, **_TINY | {"num_hidden_layers": 3}
+    )
+    return _write(BertModel, config, tokenizer, folder / "tiny-encoder", seed)
 
 
 MAKERS = {BERT: make_bert, XLM_ROBERTA: make_xlm_roberta}

@@ -6,9 +6,10 @@ from typing import Any
 
 from taco.doctor.findings import Finding, ok, warning, wrong
 from taco.doctor.probes import ProbeFailed
+from trainer.config import Config
 from trainer.policy.families import FAMILIES
 from trainer.policy.lengths import CL100K, cl100k_file
-from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scores import load_metric, model_metrics, uses_model
 from trainer.tasks.data import load_examples
 
 
@@ -38,13 +39,21 @@ def check_data(what: str, path: Path, *, asks: bool) -> Finding:
     return ok(what, said)
 
 
-def check_metric(name: str) -> Finding:
-    """The reward's metric can be imported.
+def check_metric(config: Config) -> Finding:
+    """The reward's metric can be imported, and its model loaded.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError, ModelError: it cannot.
     """
-    return ok("metric", load_metric(name).signature)
+    model = config.bertscore.model
+    if uses_model(config.reward.metric) and model and local_folder(model) is None:
+        return warning(
+            "metric",
+            f"{model} (bertscore.model) is neither a folder nor in the hub's cache: training would "
+            "download it",
+            f"`hf download {model}`, while there is a network",
+        )
+    return ok("metric", load_metric(config.reward.metric, model_metrics(config, "cpu")).signature)
 
 
 def check_length_tokenizer(setting: str) -> Finding:

@@ -89,7 +89,7 @@ def checks_for(subject: Subject, settings: Path | None, store: str | None) -> It
     length_tokenizer = config.policy.length_tokenizer if config else "auto"
     yield Check("tokenizer", lambda: [inputs.check_length_tokenizer(length_tokenizer)])
     if config:
-        yield Check("metric", lambda: [inputs.check_metric(config.reward.metric)])
+        yield Check("metric", lambda: [inputs.check_metric(config)], _LOAD_S)
         yield from _data_checks(config)
     if (model := subject.model) is not None:
         yield Check("model", partial(_look_at_model, model), _LOAD_S + 10)

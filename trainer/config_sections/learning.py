@@ -88,8 +88,8 @@ class Reward(Section):
     """What a rollout is worth. The numbers are the reference's."""
 
     metric: str = "bleu"
-    """bleu | chrf | exact_match | f1 | rouge1 | rouge2 | rougeL | your_package.module:function, or
-    a weighted sum such as `0.7*f1 + 0.3*rougeL`."""
+    """bertscore | bleu | chrf | exact_match | f1 | rouge1 | rouge2 | rougeL |
+    your_package.module:function, or a weighted sum such as `0.7*f1 + 0.3*rougeL`."""
     compression_tolerance: Share | None = None
     """A share of the original length; when set, it overrides `compression_relaxation_tokens`."""
     over_compressed: Float = -0.4

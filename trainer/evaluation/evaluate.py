@@ -22,6 +22,7 @@ from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import Compression
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.collect import Ask
+from trainer.rollouts.scores import Metric
 from trainer.types import Example
 
 NONE = "none"
@@ -35,7 +36,7 @@ class Plan:
     """What to measure, and how texts are compressed."""
 
     rates: tuple[float, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     options: CompressionOptions
     context_filter: ContextFilter | None
     exact: bool

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scores import Metric, best_of
 from trainer.types import Outcome, TeacherReply
 
 
@@ -30,35 +30,32 @@ class Scores:
         return fmean(answered) if answered else None
 
 
-def score_pairs(metric_name: str, pairs: Sequence[tuple[TeacherReply, str]]) -> Scores:
-    """Score (reply, reference) pairs.
-
-    Raises:
-        ConfigError: there is no such metric.
-    """
+def score_pairs(metric: Metric, pairs: Sequence[tuple[TeacherReply, str]]) -> Scores:
+    """Score (reply, reference) pairs."""
     return score_replies(
-        metric_name, [reply for reply, _ in pairs], [(reference,) for _, reference in pairs]
+        metric, [reply for reply, _ in pairs], [(reference,) for _, reference in pairs]
     )
 
 
 def score_replies(
-    metric_name: str, replies: Sequence[TeacherReply], references: Sequence[Sequence[str]]
+    metric: Metric, replies: Sequence[TeacherReply], references: Sequence[Sequence[str]]
 ) -> Scores:
     """Score replies, each against the nearest of its own references.
 
     Args:
-        metric_name: as in the config.
+        metric: what to score by.
         replies: what the teacher said.
         references: for each reply; none gives no score.
-
-    Raises:
-        ConfigError: there is no such metric.
     """
-    metric = load_metric(metric_name)
-    values = tuple(
-        max(metric(reply.text, each) for each in its_own)
-        if reply.outcome is Outcome.SCORED and its_own
-        else None
+    scored = [
+        reply.outcome is Outcome.SCORED and bool(its_own)
         for reply, its_own in zip(replies, references, strict=True)
-    )
+    ]
+    answered = [
+        (reply.text, its_own)
+        for reply, its_own, has_score in zip(replies, references, scored, strict=True)
+        if has_score
+    ]
+    scores = iter(best_of(metric, answered))
+    values = tuple(next(scores) if has_score else None for has_score in scored)
     return Scores(metric.name, metric.signature, values)

@@ -15,6 +15,7 @@ from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import Compression, Cut, compress_many
 from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
 from trainer.rollouts.collect import Ask
+from trainer.rollouts.scores import load_metric
 from trainer.tasks.rules import (
     clues_first,
     first_words,
@@ -164,7 +165,7 @@ def judge(
     references = [q.reference_completion for example in examples for q in example.questions]
     return Row(
         name=name,
-        scores=score_pairs(metric_name, list(zip(replies, references, strict=True))),
+        scores=score_pairs(load_metric(metric_name), list(zip(replies, references, strict=True))),
         achieved_rate=achieved_rate(compressions),
         tokens=tuple(compression.compressed_tokens for compression in compressions),
     )

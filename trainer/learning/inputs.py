@@ -9,8 +9,9 @@ import torch
 
 from trainer.config import Config
 from trainer.errors import TrainerError
-from trainer.learning.run_folder import tensors_digest
 from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
+from trainer.policy.saving import tensors_digest
+from trainer.rollouts.scores import load_metric, model_metrics, uses_model
 from trainer.tasks.data import data_digest
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,17 @@ def describe_inputs(config: Config, compressor: PromptCompressorReinforce) -> di
     }
 
 
+def describe_metric(config: Config, device: str) -> dict[str, str]:
+    """The signature of a reward that a model measures; nothing of one that is code alone.
+
+    Raises:
+        ConfigError, ModelError: the model cannot be used.
+    """
+    if not uses_model(config.reward.metric):
+        return {}
+    return {"metric": load_metric(config.reward.metric, model_metrics(config, device)).signature}
+
+
 def check_same_inputs(
     inputs: Mapping[str, Any],
     recorded: Mapping[str, Any],
@@ -71,6 +83,7 @@ def check_same_inputs(
         ("data_digests", "the data is not the recorded one"),
         ("base_digest", "the model to start from is not the recorded one"),
         ("length_tokenizer", "lengths are counted with another tokenizer"),
+        ("metric", "the reward is measured by another model, or otherwise"),
         ("reused", "the runs of reuse.runs are not the recorded ones"),
     ):
         if inputs.get(name) != recorded.get(name):

@@ -1,6 +1,5 @@
 """A run's folder: where it is, and what it says of how the run came to be."""
 
-import hashlib
 import json
 import os
 import platform
@@ -8,7 +7,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 
 from trainer.errors import CheckpointError, ModelError
 from trainer.learning.writing import written
+from trainer.policy.saving import tensors_digest
 
 RUNS = Path("runs")
 DESCRIPTION = "run.json"
@@ -125,19 +125,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or "config" not in description:
         raise CheckpointError(f"{expected}; there is one, but it describes no run")
     return description
-
-
-def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """SHA-256 over named tensors, 64 hex digits; the order of the names does not matter.
-
-    Of the tensors, not of a file: a file's metadata says nothing about the model.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def saved_weights_digest(model_folder: Path) -> str:

@@ -23,7 +23,12 @@ from trainer.config_sections.running import Budget
 from trainer.errors import CheckpointError, ConfigError, ReplayError
 from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest
-from trainer.learning.inputs import check_same_inputs, describe_inputs, load_compressor
+from trainer.learning.inputs import (
+    check_same_inputs,
+    describe_inputs,
+    describe_metric,
+    load_compressor,
+)
 from trainer.learning.library import describe_library, open_library
 from trainer.learning.lockfile import Lock, LockWriter
 from trainer.learning.logs import RunLogs, log_files
@@ -49,7 +54,7 @@ from trainer.policy.saving import deployable_path, require_place
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
-from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scores import load_metric, model_metrics
 from trainer.rollouts.teacher_client import TeacherClient
 from trainer.tasks.data import load_examples, split_validation, warn_of_shared_texts
 from trainer.types import Example
@@ -136,6 +141,7 @@ def prepare_run(
     if "{question}" not in config.task.prompt:
         _warn_of_unasked_questions([*train_examples, *val_examples])
     check_selection(config.evaluation, val_examples)
+    metric = load_metric(config.reward.metric, model_metrics(config, str(accelerator.device)))
     compressor = load_compressor(config, accelerator.device)
     inputs = describe_inputs(config, compressor)
     merge_adapters = adapt(compressor.model, config.compute, config.run.seed)
@@ -158,6 +164,7 @@ def prepare_run(
         teacher=teacher.digest(),
         environment=environment(accelerator.device, accelerator.num_processes),
     )
+    description |= describe_metric(config, str(accelerator.device))
     library = open_library(config, description)
     description |= describe_library(library)
     replay = None
@@ -192,7 +199,7 @@ def prepare_run(
         val_examples=val_examples,
         teacher=teacher,
         allowance=allowance,
-        metric=load_metric(config.reward.metric),
+        metric=metric,
         lengths=LengthRule(
             config.hyperparams.compression_relaxation_tokens,
             config.reward.compression_tolerance,

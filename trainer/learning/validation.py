@@ -13,7 +13,8 @@ from trainer.learning.prepared import PreparedExample
 from trainer.learning.processes import collected, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.summary import compression_rate, mean_reward
-from trainer.rollouts.collect import CompressedText, Metric
+from trainer.rollouts.collect import CompressedText
+from trainer.rollouts.scores import Metric, best_of
 from trainer.types import Example, Outcome, Rollout
 
 
@@ -57,20 +58,21 @@ def validation_scores(
     Args:
         rollouts: one for each example, in their order.
         examples: with people's answers, or without.
-        metric: the reward's, a function of (completion, reference).
+        metric: the reward's.
 
     Returns:
         reward: the mean reward, which is agreement with the teacher's own answers; answers, where
         the data has them: the mean score of the same completions against the nearest of people's
         answers, over the questions that have any; 0 where no rollout was answered.
     """
-    scores = [
-        max(metric(reply.text, answer) for answer in question.answers)
+    answered = [
+        (reply.text, question.answers)
         for rollout, example in zip(rollouts, examples, strict=True)
         if rollout.outcome is Outcome.SCORED
         for reply, question in zip(rollout.replies, example.questions, strict=True)
         if question.answers
     ]
+    scores = best_of(metric, answered)
     answers = {"answers": fmean(scores) if scores else 0.0} if has_answers(examples) else {}
     return {"reward": mean_reward(rollouts), **answers, "rate": compression_rate(rollouts)}
 

@@ -1,12 +1,15 @@
-"""Writes compressors so that the stock package can deploy them, whole or not at all."""
+"""Writes compressors so that the stock package can deploy them, whole or not at all; names them."""
 
 import copy
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trainer.errors import ModelError
 from trainer.policy.families import FAMILIES
@@ -96,3 +99,16 @@ def _swap(draft: Path, target: Path) -> None:
         old.rename(target)
         raise
     shutil.rmtree(old)
+
+
+def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 over named tensors, 64 hex digits; the order of the names does not matter.
+
+    Of the tensors, not of a file: a file's metadata says nothing about the model.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()

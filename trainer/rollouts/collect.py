@@ -5,16 +5,16 @@ A text outside the tolerance never reaches the teacher; the rest travels as one 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 import numpy as np
 
 from trainer.errors import TooManyFailures
 from trainer.rollouts.rewards import RewardConstants, length_case, length_penalty
+from trainer.rollouts.scores import Metric
 from trainer.types import Example, Outcome, Rollout, Source, TeacherItem, TeacherReply
 
 Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
-Metric = Callable[[str, str], float]
 Place = tuple[str, int]
 """Example id and sample index: where a rollout belongs within its step."""
 
@@ -94,18 +94,23 @@ def collect(
     Args:
         texts: every rollout of the step.
         ask: the teacher; one reply per item, in order.
-        metric: `(completion, reference completion) -> score`.
+        metric: of completions and their reference completions; asked once for the whole step.
         lengths: which texts are worth asking about.
         constants: what a text is worth that is not.
         recorded: a replay's replies. Answers are asked for by their digests; refusals and
             failures stand as they are, whatever the store holds by now.
     """
     standing = _standing(texts, recorded)
-    replies = iter(ask(items_to_ask(texts, lengths, recorded)))
-    cases = map(lengths.case, texts)
+    fresh = iter(ask(items_to_ask(texts, lengths, recorded)))
+    cases = list(map(lengths.case, texts))
+    replies = [
+        _replies_for(text, case, fresh, standing) for text, case in zip(texts, cases, strict=True)
+    ]
+    pairs = [_pairs(text.example, each) for text, each in zip(texts, replies, strict=True)]
+    scores = iter(metric.score(list(chain.from_iterable(pairs))))
     return [
-        _judge(text, case, _replies_for(text, case, replies, standing), metric, lengths, constants)
-        for text, case in zip(texts, cases, strict=True)
+        _judge(text, case, each, tuple(islice(scores, len(its_pairs))), lengths, constants)
+        for text, case, each, its_pairs in zip(texts, cases, replies, pairs, strict=True)
     ]
 
 
@@ -181,16 +186,15 @@ def _judge(
     text: CompressedText,
     case: str | None,
     replies: tuple[TeacherReply, ...],
-    metric: Metric,
+    scores: tuple[float, ...],
     lengths: LengthRule,
     constants: RewardConstants,
 ) -> Rollout:
-    scores: tuple[float, ...] = ()
     reward: float | None
     if case is not None:
         outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
     else:
-        outcome, scores = _score(text.example, replies, metric)
+        outcome = _outcome(replies)
         reward = sum(scores) / len(scores) - lengths.penalty_of(text) if scores else None
     return Rollout(
         example_id=text.example.id,
@@ -210,14 +214,19 @@ def _judge(
     )
 
 
-def _score(
-    example: Example, replies: Sequence[TeacherReply], metric: Metric
-) -> tuple[Outcome, tuple[float, ...]]:
-    """One score for each question; one that failed makes the rollout failed."""
-    for unscored in (Outcome.FAILED, Outcome.REFUSED):
-        if any(reply.outcome is unscored for reply in replies):
-            return unscored, ()
-    return Outcome.SCORED, tuple(
-        metric(reply.text, question.reference_completion)
-        for reply, question in zip(replies, example.questions, strict=True)
+def _outcome(replies: Sequence[TeacherReply]) -> Outcome:
+    """Of a rollout: one question that failed makes it failed."""
+    outcomes = {reply.outcome for reply in replies}
+    return next(
+        (each for each in (Outcome.FAILED, Outcome.REFUSED) if each in outcomes), Outcome.SCORED
     )
+
+
+def _pairs(example: Example, replies: Sequence[TeacherReply]) -> list[tuple[str, str]]:
+    """(completion, reference completion) of each question; none where one is without an answer."""
+    if not replies or _outcome(replies) is not Outcome.SCORED:
+        return []
+    return [
+        (reply.text, question.reference_completion)
+        for reply, question in zip(replies, example.questions, strict=True)
+    ]

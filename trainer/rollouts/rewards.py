@@ -112,4 +112,4 @@ def _mean_score(answers: Sequence[str], references: Sequence[str], metric: Metri
             f"expected one answer for each reference completion and at least one; "
             f"got {len(answers)} answers for {len(references)} references"
         )
-    return fmean(metric(*pair) for pair in zip(answers, references, strict=True))
+    return fmean(metric.score(list(zip(answers, references, strict=True))))

@@ -1,4 +1,4 @@
-"""The built-in metrics: each a function of (completion, reference), from 0 to 1.
+"""The built-in metrics: each a function of completions and their references, from 0 to 1.
 
 The figures are those of the well-known implementations: sacrebleu for BLEU and chrF, rouge-score
 for ROUGE, the rules of the official SQuAD script for F1 and exact match. Libraries are imported
@@ -8,16 +8,24 @@ when a metric is first made: they are slow to load, and only some tasks use them
 import re
 import string
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 
-TextFunction = Callable[[str, str], float]
+PairFunction = Callable[[str, str], float]
+TextFunction = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+"""(completions, their references) -> a score for each."""
 Builder = Callable[[], tuple[str, TextFunction]]
 """Makes (signature, function)."""
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SQUAD = "norm:squad|version:2.0"
+
+
+def one_by_one(function: PairFunction) -> TextFunction:
+    """Of a function of one completion and its reference, one of many."""
+    return lambda completions, references: list(map(function, completions, references))
 
 
 def squad_f1(completion: str, reference: str) -> float:
@@ -42,6 +50,7 @@ def squad_words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
+@cache
 def _bleu() -> tuple[str, TextFunction]:
     """BLEU by sacrebleu on one sentence.
 
@@ -57,9 +66,10 @@ def _bleu() -> tuple[str, TextFunction]:
         return min(score / 100, 1.0)  # sacrebleu gives 100.00000000000004 for a perfect match.
 
     function("warm", "up")  # The signature knows the number of references only after a score.
-    return f"bleu|{bleu.get_signature()}", function
+    return f"bleu|{bleu.get_signature()}", one_by_one(function)
 
 
+@cache
 def _chrf() -> tuple[str, TextFunction]:
     """chrF2 by sacrebleu on one sentence: character n-grams up to six."""
     from sacrebleu.metrics import CHRF
@@ -71,12 +81,13 @@ def _chrf() -> tuple[str, TextFunction]:
         return min(score / 100, 1.0)
 
     function("warm", "up")
-    return f"chrf|{chrf.get_signature()}", function
+    return f"chrf|{chrf.get_signature()}", one_by_one(function)
 
 
 def _rouge(name: str) -> Builder:
     """An F-measure by rouge-score, without stemming (the default there and in `evaluate`)."""
 
+    @cache
     def build() -> tuple[str, TextFunction]:
         from rouge_score.rouge_scorer import RougeScorer
 
@@ -85,7 +96,8 @@ def _rouge(name: str) -> Builder:
         def function(completion: str, reference: str) -> float:
             return float(scorer.score(reference, completion)[name].fmeasure)
 
-        return f"{name}|measure:f1|stem:no|version:{version('rouge-score')}", function
+        signature = f"{name}|measure:f1|stem:no|version:{version('rouge-score')}"
+        return signature, one_by_one(function)
 
     return build
 
@@ -93,8 +105,8 @@ def _rouge(name: str) -> Builder:
 BUILT_IN: dict[str, Builder] = {
     "bleu": _bleu,
     "chrf": _chrf,
-    "exact_match": lambda: (f"exact_match|{_SQUAD}", squad_exact_match),
-    "f1": lambda: (f"f1|{_SQUAD}", squad_f1),
+    "exact_match": lambda: (f"exact_match|{_SQUAD}", one_by_one(squad_exact_match)),
+    "f1": lambda: (f"f1|{_SQUAD}", one_by_one(squad_f1)),
     "rouge1": _rouge("rouge1"),
     "rouge2": _rouge("rouge2"),
     "rougeL": _rouge("rougeL"),

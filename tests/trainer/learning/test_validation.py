@@ -2,7 +2,10 @@
 
 from trainer.learning.standing import Standing
 from trainer.learning.validation import validation_scores
+from trainer.rollouts.scores import load_metric
 from trainer.types import Example, Outcome, Question, TeacherReply
+
+EXACT = load_metric("exact_match")
 
 
 def test_peoples_answers_are_scored_by_the_nearest(make_rollout):
@@ -18,10 +21,10 @@ def test_peoples_answers_are_scored_by_the_nearest(make_rollout):
         make_rollout(replies=tuple(said[1:]), reward=1.0),
         make_rollout(outcome=Outcome.FAILED, reward=None, replies=()),
     ]
-    scores = validation_scores(rollouts, examples, lambda reply, answer: float(reply == answer))
+    scores = validation_scores(rollouts, examples, EXACT)
     assert scores == {"reward": 0.6, "answers": 0.5, "rate": 0.2}
     bare = [Example("a", ("text",), (Question("When?", "Monday"),))]
-    assert "answers" not in validation_scores(rollouts[:1], bare, lambda *_: 1.0)
+    assert "answers" not in validation_scores(rollouts[:1], bare, EXACT)
 
 
 def test_the_first_of_equals_is_the_best():

@@ -132,8 +132,9 @@ def test_signatures_say_what_was_measured():
 
 
 def test_a_metric_is_made_once():
-    """Metrics are not loaded again for every reward."""
-    assert load_metric("bleu") is load_metric("bleu")
+    """What is slow to load is not loaded again."""
+    for name in ("bleu", "chrf", "rougeL"):
+        assert load_metric(name).function is load_metric(name).function
 
 
 def test_importing_the_registry_does_not_import_sacrebleu():
@@ -149,12 +150,17 @@ def own_module(tmp_path, monkeypatch):
         "NAME = 'x'\n"
         "def length(completion, reference): return len(completion) / len(reference)\n"
         "def rounded(completion, reference): import numpy; return numpy.float32(0.5)\n"
+        "def lengths(completions, references): return [len(each) for each in completions]\n"
+        "lengths.batched = True\n"
+        "def too_few(completions, references): return [1.0]\n"
+        "too_few.batched = True\n"
+        "def one_number(completions, references): return 1.0\n"
+        "one_number.batched = True\n"
         "def broken(completion, reference): return float('nan')\n"
     )
     (tmp_path / "own_broken.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield SimpleNamespace(path=tmp_path)
-    load_metric.cache_clear()
     sys.modules.pop("own_metrics", None)
 
 
@@ -192,3 +198,21 @@ def test_a_metric_that_gives_no_number_is_an_error(own_module):
     """NaN never becomes a reward."""
     with pytest.raises(ConfigError, match="finite number from own_metrics:broken, got nan"):
         load_metric("own_metrics:broken")("a", "b")
+
+
+def test_your_own_function_may_take_a_whole_step(own_module):
+    """Marked `batched`, it gets two lists: no empty completions, and equal pairs once."""
+    metric = load_metric("own_metrics:lengths")
+    pairs = [("ab", "x"), ("", "x"), ("abc", "y"), ("ab", "x")]
+    assert metric.score(pairs) == [2.0, 0.0, 3.0, 2.0]
+    assert metric("abcd", "x") == 4.0
+    assert metric.score([]) == []
+    summed = load_metric("0.5*own_metrics:lengths + 2*exact_match")
+    assert summed.score([("ab", "ab"), ("abc", "ab")]) == [3.0, 1.5]
+
+
+@pytest.mark.parametrize("name", ["too_few", "one_number"])
+def test_a_batched_function_gives_one_score_for_each(own_module, name):
+    """Anything else would move scores to other texts."""
+    with pytest.raises(ConfigError, match=f"a list of 2 scores from own_metrics:{name}"):
+        load_metric(f"own_metrics:{name}").score([("a", "b"), ("b", "c")])

@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.rollouts.scores import Metric, load_metric
+from trainer.rollouts.scores import Metric
 from trainer.types import Example, Outcome, TeacherItem, TeacherReply
 from trainer.visible import clipped, visible
 
@@ -124,7 +124,7 @@ def arrange(
     rates: Sequence[float],
     start: float,
     replies: Sequence[TeacherReply] | None,
-    metric_name: str,
+    metric: Metric,
 ) -> Gallery:
     """Put everything in its place.
 
@@ -134,12 +134,11 @@ def arrange(
         rates: at which rates.
         start: the rate to begin with.
         replies: to `items_of`, in its order; None: there is no teacher to look them up at.
-        metric_name: of the reward.
+        metric: of the reward.
     """
-    metric = load_metric(metric_name)
-    left = iter(replies) if replies is not None else None
+    left = None if replies is None else _scored(sides, examples, replies, metric)
     moments = {
-        (column, index, number): _moment(compression, example, left, metric)
+        (column, index, number): _moment(compression, example, left)
         for column, side in enumerate(sides)
         for index, at_rate in enumerate(side.at)
         for number, (example, compression) in enumerate(zip(examples, at_rate, strict=True))
@@ -167,38 +166,54 @@ def arrange(
     return Gallery(tuple(f"{rate:.3g}" for rate in rates), nearest, metric.name, shown)
 
 
+def _scored(
+    sides: Sequence["Compressed"],
+    examples: Sequence[Example],
+    replies: Sequence[TeacherReply],
+    metric: Metric,
+) -> Iterator[tuple[TeacherReply, float | None]]:
+    """Replies to `items_of` with their scores; None where there is no answer to score."""
+    references = [
+        question.reference_completion
+        for side in sides
+        for _ in side.at
+        for example in examples
+        for question in example.questions
+    ]
+    answered = [reply.outcome is Outcome.SCORED for reply in replies]
+    pairs = [
+        (reply.text, reference)
+        for reply, reference, has_text in zip(replies, references, answered, strict=True)
+        if has_text
+    ]
+    scores = iter(metric.score(pairs))
+    return (
+        (reply, next(scores) if has_text else None)
+        for reply, has_text in zip(replies, answered, strict=True)
+    )
+
+
 def _moment(
     compression: "Compression",
     example: Example,
-    replies: Iterator[TeacherReply] | None,
-    metric: Metric,
+    replies: Iterator[tuple[TeacherReply, float | None]] | None,
 ) -> Moment:
     keep = np.concatenate([np.empty(0, bool), *compression.keep])[:MOST_WORDS]
-    answered = (
-        [(next(replies), question.reference_completion) for question in example.questions]
-        if replies
-        else []
-    )
-    scores = [
-        metric(reply.text, reference)
-        for reply, reference in answered
-        if reply.outcome is Outcome.SCORED
-    ]
+    answered = list(islice(replies, len(example.questions))) if replies else []
+    scores = [score for _, score in answered if score is not None]
     whole = len(scores) == len(example.questions)
     return Moment(
         keep=base64.b64encode(np.packbits(keep).tobytes()).decode(),
         lengths=f"{compression.compressed_tokens:,} of {compression.original_tokens:,} tokens, "
         f"rate {compression.rate:.3f}",
-        answers=tuple(_answer(*each, metric) for each in answered)
-        or (None,) * len(example.questions),
+        answers=tuple(_answer(*each) for each in answered) or (None,) * len(example.questions),
         reward=f"reward {fmean(scores):.3f}" if whole and scores else "",
     )
 
 
-def _answer(reply: TeacherReply, reference: str, metric: Metric) -> Answer | None:
-    if reply.outcome is Outcome.SCORED:
-        score = f"{metric(reply.text, reference):.2f}"
-        return Answer(clipped(reply.text, LONGEST_ANSWER) or "(empty)", score)
+def _answer(reply: TeacherReply, score: float | None) -> Answer | None:
+    if score is not None:
+        return Answer(clipped(reply.text, LONGEST_ANSWER) or "(empty)", f"{score:.2f}")
     error = reply.error or reply.outcome
     return None if "cache_miss" in error else Answer(clipped(error, LONGEST_ANSWER), None)
 

@@ -6,8 +6,11 @@ from tests.run_folders import HOSTILE
 from trainer.evaluation.run_report.compressed import Compressed
 from trainer.evaluation.run_report.examples import MOST_WORDS, arrange, items_of
 from trainer.policy.inference import Compression, Cut
+from trainer.rollouts.scores import load_metric
 from trainer.types import Example, Outcome, Question, TeacherReply
 from trainer.visible import visible
+
+F1 = load_metric("f1")
 
 ONE = Example(
     "7", ("Ann met Bob.",), (Question("Who?", "Bob"), Question("When?", "Monday", ("Monday",)))
@@ -33,7 +36,7 @@ MISS = TeacherReply(Outcome.FAILED, error="cache_miss: not in the store")
 def gallery(replies, *compressions, example=ONE, rates=(0.3, 0.5)):
     """One side with a compression for each rate."""
     side = Compressed("trained", tuple((each,) for each in compressions))
-    return arrange([side], [example], rates, 0.45, replies, "f1")
+    return arrange([side], [example], rates, 0.45, replies, F1)
 
 
 def test_every_question_is_asked_on_every_text_in_order():
@@ -49,7 +52,7 @@ def test_every_question_is_asked_on_every_text_in_order():
         for question in ("Who?", "When?")
     ]
     replies = [answered(f"{text} {question}") for text, question in asked]
-    [shown] = arrange(sides, [ONE], (0.3, 0.5), 0.5, replies, "f1").examples
+    [shown] = arrange(sides, [ONE], (0.3, 0.5), 0.5, replies, F1).examples
     found = [answer.text for side in shown.sides for moment in side.at for answer in moment.answers]
     assert found == [reply.text for reply in replies]
 
