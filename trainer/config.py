@@ -47,6 +47,11 @@ class Config(Section):
                 "reuse.runs: hyperparams.use_context_level_filter chooses contexts by the policy "
                 "of the moment, so that recorded masks are of other texts; set it to false"
             )
+        if self.reuse.runs and self.policy.loss == "reference_padded":
+            raise ValueError(
+                "reuse.runs: has the probabilities of words, and policy.loss: reference_padded "
+                "draws their pieces; set loss: reference"
+            )
         if self.reuse.runs and self.policy.loss == "greedy":
             raise ValueError(
                 "reuse.runs: policy.loss: greedy compares with what the run's policy would deploy, "

@@ -66,6 +66,7 @@ OURS: list[tuple[str, object, str, dict[str, object]]] = [
     ("policy.loss", "none", "weights", {}),
     ("policy.loss", "moving_average", "weights", {}),
     ("policy.loss", "greedy", "questions", {}),
+    ("policy.loss", "reference_padded", "texts", {"policy.sampler": "bernoulli"}),
     ("policy.start_rate", 0.8, "texts", {}),
     ("policy.start_rate_steps", 1, "texts", {"policy.start_rate": 0.8}),
     ("policy.rollouts_per_example", 3, "texts", {}),

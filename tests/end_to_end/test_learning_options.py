@@ -6,10 +6,15 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer.config import Config
 from trainer.learning.launch import resume, train_new
 from trainer.learning.lockfile import Lock
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.sampling import uniform_noise
+from trainer.policy.words import CompressionOptions
+from trainer.tasks.data import load_examples
 
 STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2, "credit": "word"}
 ON_THE_WAY = {"loss": "moving_average", "start_rate": 0.7, "start_rate_steps": 6}
@@ -168,3 +173,32 @@ def test_credit_changes_what_is_learnt_and_costs_no_call(train, finished, policy
     assert first["reward/mean"] == plain["reward/mean"]
     assert first["advantage/scale"] != plain["advantage/scale"]
     assert result.weights_digest != finished.weights_digest
+
+
+def test_the_padded_loss_is_the_references(train, document):
+    """As its own code has it: Bernoullis at 512 positions, their means, times the rewards."""
+    result = train(loss="reference_padded", sampler="bernoulli")
+    config = Config.model_validate(document())
+    lines = (Path(result.folder) / "logs/rollouts.jsonl").read_text().splitlines()
+    rollouts = [line for line in map(json.loads, lines) if line["phase"] == "train"][:3]
+    compressor = PromptCompressorReinforce(
+        config.model.model_load_path, "cpu", length_tokenizer="policy"
+    )
+    segmenter = compressor.segmenter(CompressionOptions())
+    texts = {
+        example.id: example.original_prompt
+        for example in load_examples(Path(config.data.train_file_path))
+    }
+    ids, mask = torch.zeros(2, 3, 512, dtype=torch.long)
+    noise = []
+    for row, rollout in enumerate(rollouts):
+        [chunk] = segmenter.segment([texts[rollout["example"]]]).chunks
+        pieces = torch.from_numpy(chunk.piece_ids)
+        ids[row, : len(pieces)], mask[row, : len(pieces)] = pieces, 1
+        noise.append(torch.from_numpy(uniform_noise(0, 1, rollout["example"], 0, 512)))
+    probabilities = compressor.model(input_ids=ids, attention_mask=mask).logits.softmax(-1)[..., 1]
+    policy = torch.distributions.Bernoulli(probabilities.detach())
+    action = (torch.stack(noise) < policy.probs).float()
+    rewards = torch.tensor([rollout["reward"] for rollout in rollouts])[:, None]
+    expected = -(policy.log_prob(action) * rewards).mean() - 0.01 * policy.entropy().mean()
+    assert _steps(result)[0]["loss/policy"] == pytest.approx(float(expected), rel=1e-4)

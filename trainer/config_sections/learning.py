@@ -19,10 +19,17 @@ class Policy(Section):
     start_rate_steps: Positive = 100
     """Steps after which the rate is the run's own, where there is a `start_rate`."""
     loss: Literal[
-        "leave_one_out", "group_normalized", "greedy", "moving_average", "none", "reference"
+        "leave_one_out",
+        "group_normalized",
+        "greedy",
+        "moving_average",
+        "none",
+        "reference",
+        "reference_padded",
     ] = "leave_one_out"
     """The baseline; `greedy`: the text as deployed, one more to ask about for each example;
-    `reference`: one rollout, no baseline, log-probs averaged over the words."""
+    `reference`: one rollout, no baseline, log-probs averaged over the words;
+    `reference_padded`: pieces are drawn, and the average is over all positions, pads and all."""
     credit: Literal["rollout", "word"] = "rollout"
     """`word`: by question, and scaled by how far the rest of a group shows that a word matters."""
     rollouts_per_example: Positive = 8
@@ -68,7 +75,7 @@ class Policy(Section):
                 "loss: greedy compares with the deployed text, whose length is not exactly the "
                 "target, so that sampler: exact_count could not have drawn it; set rate_held"
             )
-        drawn = 1 if self.loss == "reference" else self.rollouts_per_example
+        drawn = 1 if self.is_reference else self.rollouts_per_example
         if self.credit == "word" and drawn < 2:
             raise ValueError(
                 "credit: word asks the other rollouts of a group which words matter, so it needs "
@@ -76,10 +83,26 @@ class Policy(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _drawn_by_position(self) -> "Policy":
+        others = self.sampler != "bernoulli" or self.passes > 1 or self.one_step_ahead
+        if self.loss == "reference_padded" and others:
+            raise ValueError(
+                "loss: reference_padded is the reference's, which draws pieces whatever the rate "
+                "and learns once from what it drew; set sampler: bernoulli, passes: 1 and "
+                "one_step_ahead: false"
+            )
+        return self
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the loss is the reference's: one rollout, no baseline, refusals paid for."""
+        return self.loss in ("reference", "reference_padded")
+
     @property
     def samples(self) -> int:
         """Rollouts per example (S); under the greedy baseline, the deployed text is the last."""
-        if self.loss == "reference":
+        if self.is_reference:
             return 1
         return self.rollouts_per_example + (self.loss == "greedy")
 

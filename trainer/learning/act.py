@@ -16,6 +16,7 @@ from trainer.learning.sampled import SampledBatch
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.exact_count import exact_count_policy
 from trainer.policy.inference import deployment_masks
+from trainer.policy.positions import IndependentPositions, words_kept
 from trainer.policy.sampling import (
     IndependentWords,
     MaskPolicy,
@@ -63,7 +64,10 @@ def sample_batch(
     mask, that is one more, which was not drawn.
     """
     width, device = policy.free_CW.shape[1], policy.free_CW.device
-    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, width))
+    sizes = [[len(chunk.words) for chunk in prepared.prompt.chunks] for prepared in batch]
+    if isinstance(policy, IndependentPositions):
+        sizes = [[width] * len(words) for words in sizes]
+    noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, sizes, width))
     keep_mask_SCW = policy.draw(noise_SCW.to(device))
     if last is not None:
         last_CW = _padded([mask_W for mask in last for mask_W in mask], width, device)
@@ -100,7 +104,11 @@ def _sampled_batch(
     if any(recalled):
         assert isinstance(drew, IndependentWords)  # The config refuses any other sampler.
         drew, keep_mask_SCW = put_recorded(drew, keep_mask_SCW, chunk_counts(batch), recalled)
-    texts = _sampled_texts(batch, segmenter, keep_mask_SCW.cpu().numpy(), _log_odds(drew))
+    drawn_SCW = keep_mask_SCW.cpu().numpy()
+    if isinstance(drew, IndependentPositions):
+        texts = _sampled_texts(batch, segmenter, _words_kept(batch, drawn_SCW), None)
+    else:
+        texts = _sampled_texts(batch, segmenter, drawn_SCW, _log_odds(drew))
     return SampledBatch(
         texts=list(_with_replies(texts, recalled, len(keep_mask_SCW))),
         keep_mask_SCW=keep_mask_SCW,
@@ -108,6 +116,16 @@ def _sampled_batch(
         example_C=torch.tensor(chunk_owners(batch), device=keep_mask_SCW.device),
         examples=len(batch),
     )
+
+
+def _words_kept(batch: Sequence[PreparedExample], keep_SCT: np.ndarray) -> np.ndarray:
+    """What draws for positions keep of the words, (S, C, W)."""
+    chunks = chunks_of(batch)
+    keep_SCW = np.zeros((*keep_SCT.shape[:2], max(len(chunk.words) for chunk in chunks)), bool)
+    for keep_CW, keep_CT in zip(keep_SCW, keep_SCT, strict=True):
+        for keep_W, keep_T, chunk in zip(keep_CW, keep_CT, chunks, strict=True):
+            keep_W[: len(chunk.words)] = words_kept(chunk, keep_T)
+    return keep_SCW
 
 
 def _log_odds(drew: MaskPolicy) -> np.ndarray | None:
@@ -172,10 +190,16 @@ def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Ten
 
 
 def _stack_noise(
-    batch: Sequence[PreparedExample], noise: Noise, samples: int, width: int
+    batch: Sequence[PreparedExample],
+    noise: Noise,
+    samples: int,
+    sizes: Sequence[Sequence[int]],
+    width: int,
 ) -> np.ndarray:
-    """Noise (S, C, W): each rollout's numbers run through its example's words in order."""
-    sizes = [[len(chunk.words) for chunk in prepared.prompt.chunks] for prepared in batch]
+    """Noise (S, C, W): each rollout's numbers run through its example's words in order.
+
+    Each example has the sizes of its chunks.
+    """
     noise_SCW = np.ones((samples, sum(map(len, sizes)), width), dtype=np.float32)
     for sample in range(samples):
         row = 0

@@ -16,6 +16,7 @@ ESTIMATORS = {
     "greedy": reinforce.greedy,
     "none": reinforce.no_baseline,
     "reference": reinforce.no_baseline,
+    "reference_padded": reinforce.no_baseline,
 }
 
 

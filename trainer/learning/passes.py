@@ -26,7 +26,8 @@ from trainer.learning.processes import add_gradients, reduced, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.sampled import SampledBatch, widened
 from trainer.learning.summary import Update
-from trainer.policy.compressor import word_keep_probs
+from trainer.policy.compressor import piece_keep_probs, word_keep_probs
+from trainer.policy.positions import positions_policy
 from trainer.policy.sampling import MaskPolicy
 
 _log = logging.getLogger(__name__)
@@ -75,7 +76,14 @@ def policy_of(
     """
     pad, device = run.compressor.tokenizer.pad_token_id, run.accelerator.device
     with run.times.phase("forward"):
-        prob_CW, is_word_CW = word_keep_probs(model or run.model, chunks_of(prepared), pad, device)
+        chunks = chunks_of(prepared)
+        if by_position := run.config.policy.loss == "reference_padded":
+            width = run.config.hyperparams.max_seq_len
+            prob_CW, is_word_CW = piece_keep_probs(
+                model or run.model, chunks, pad, device, width=width
+            )
+        else:
+            prob_CW, is_word_CW = word_keep_probs(model or run.model, chunks, pad, device)
         finite = bool(prob_CW.isfinite().all())
     if not finite:
         raise NotFinite(
@@ -85,6 +93,8 @@ def policy_of(
             "in the run's checkpoints and resume from the one before"
         )
     with run.times.phase("sample"):
+        if by_position:
+            return positions_policy(prob_CW)
         return mask_policy(prob_CW, is_word_CW, prepared, run.config.policy.sampler)
 
 

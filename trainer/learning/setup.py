@@ -171,6 +171,12 @@ def prepare_run(
     if recorded:
         check_same_inputs(description, recorded.header, recorded.path, ReplayError)
         replay = start_replay(recorded, description["environment"], locked_masks=locked_masks)
+        if replay.locked_masks and config.policy.loss == "reference_padded":
+            raise ReplayError(
+                f"{recorded.path}: policy.loss: reference_padded draws positions, pads and all, "
+                "and a lock records the words that they keep; replay it where it was recorded "
+                "(same device, platform and threads), without --locked-masks"
+            )
     if resume:
         _check_same_teacher(folder / LOCK, teacher)
         check_same_inputs(description, read_description(folder), folder, CheckpointError)

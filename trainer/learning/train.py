@@ -147,14 +147,14 @@ def credit_of(run: Run, experience: Experience) -> Credit:
     policy, sampled = run.config.policy, experience.sampled
     by_word = policy.credit == "word"
     # Only the reference pays for a refusal; otherwise it says nothing of the compression.
-    refused = run.constants.refused if policy.loss == "reference" else None
+    refused = run.constants.refused if policy.is_reference else None
     rewards = rewards_of(experience.own, sampled, by_question=by_word, refused=refused)
     credit = assign_credit(
         rewards, sampled, policy.loss, by_word=by_word, average=run.reward_average
     )
-    if policy.loss != "reference":
+    if not policy.is_reference:
         return credit
-    # It averages log-probs over a text, where we sum them.
+    # It averages log-probs over a text (or all positions of it), where we sum them.
     words_C = torch.cat([policy.free_CW.sum(-1) for policy in experience.policies])
     words_B = sampled.per_example(words_C).clamp_min(1)
     return replace(credit, advantage_SCW=credit.advantage_SCW / words_B[sampled.example_C, None])

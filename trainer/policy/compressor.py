@@ -188,7 +188,12 @@ def word_keep_probs(
 
 
 def piece_keep_probs(
-    model: nn.Module, chunks: Sequence[Chunk], pad_token_id: int, device: torch.device | str
+    model: nn.Module,
+    chunks: Sequence[Chunk],
+    pad_token_id: int,
+    device: torch.device | str,
+    *,
+    width: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Keep probabilities of the pieces.
 
@@ -197,13 +202,14 @@ def piece_keep_probs(
         chunks: C chunks, padded here to the T pieces of the longest.
         pad_token_id: What to pad with.
         device: Where the model is.
+        width: Positions to pad to, where no chunk has as many pieces.
 
     Returns:
         prob_CT, float32, with gradient, no piece overridden.
         word_CT, int64: `Chunk.word_of_piece`, HIDDEN where padded.
     """
-    ids_CT = _padded([chunk.piece_ids for chunk in chunks], pad_token_id).to(device)
-    word_CT = _padded([chunk.word_of_piece for chunk in chunks], HIDDEN).to(device)
+    ids_CT = _padded([chunk.piece_ids for chunk in chunks], pad_token_id, width).to(device)
+    word_CT = _padded([chunk.word_of_piece for chunk in chunks], HIDDEN, width).to(device)
     logits_CT2 = model(input_ids=ids_CT, attention_mask=word_CT != HIDDEN).logits
     return logits_CT2.float().softmax(dim=-1)[..., 1], word_CT
 
@@ -256,8 +262,8 @@ def _sum_by_slot(value_CT: Tensor, slot_CT: Tensor, slots: int) -> Tensor:
     return total.scatter_add(1, slot_CT, value_CT)[:, :slots]
 
 
-def _padded(rows: Sequence[Any], fill: Any) -> Tensor:
-    table = np.full((len(rows), max(map(len, rows))), fill, dtype=rows[0].dtype)
+def _padded(rows: Sequence[Any], fill: Any, width: int = 0) -> Tensor:
+    table = np.full((len(rows), max(width, *map(len, rows))), fill, dtype=rows[0].dtype)
     for row, values in zip(table, rows, strict=True):
         row[: len(values)] = values
     return torch.from_numpy(table)

@@ -19,15 +19,13 @@ from trainer.policy.words import (
     CONTEXT_SEPARATOR,
     Chunk,
     CompressionOptions,
+    Mask,
     SegmentedPrompt,
     Segmenter,
     drop_adjacent,
     drop_repeated_forced,
     repeats_forced,
 )
-
-Mask = NDArray[np.bool_]
-"""Words to keep, (W,) for one chunk."""
 
 
 @dataclass(frozen=True, slots=True)

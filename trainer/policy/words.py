@@ -25,6 +25,9 @@ NO_WORD = -1
 HIDDEN = -2
 """In `word_of_piece`: padding, or a literal "[PAD]" in the text. The model does not see it."""
 
+Mask = NDArray[np.bool_]
+"""Words to keep, (W,) for one chunk."""
+
 CONTEXT_SEPARATOR = "\n\n"
 MAX_FORCE_TOKENS = 100
 
