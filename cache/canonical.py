@@ -5,15 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
+import orjson
 import rfc8785
 
 from cache.errors import CanonicalError
 
 _MAX_INT = 2**53 - 1  # Beyond it a double skips integers (RFC 8785, section 3.2.2.3).
 _WITH_EXPONENT = 1e21  # From here on a whole number is written with one, and read as a double.
-_ENCODER = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
-)
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -31,8 +29,8 @@ def canonical_json(value: JSON) -> bytes:
     """
     try:
         try:
-            return _ENCODER.encode(_plain(value)).encode()
-        except TypeError:  # Not plain.
+            return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
+        except TypeError:  # Not plain; or a lone surrogate, which the other refuses in words.
             _refuse_large(value)
             return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
@@ -40,10 +38,10 @@ def canonical_json(value: JSON) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with whole floats as integers, if the standard library then writes it canonically.
+    """`value` with whole floats as integers, if orjson then writes it canonically.
 
-    The C encoder is twice as fast as rfc8785 and differs from it only in how it writes very
-    large and very small numbers and in how it sorts keys beyond ASCII. A test holds them together.
+    It takes a fifth of rfc8785's time and differs from it only in how it writes very large and very
+    small numbers and in how it sorts keys beyond ASCII. A test holds them together.
     """
     kind = type(value)
     if kind is str or kind is bool or value is None:
