@@ -10,6 +10,7 @@ _MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 64 * 1024
 _LARGEST_CACHE_KIB = 1024 * 1024
+_CHECKPOINT_PAGES = 8_000  # 32 MB of log.
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -23,6 +24,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         "PRAGMA foreign_keys = ON",
         # A group touches pages all over the indexes: what does not fit is written twice.
         f"PRAGMA cache_size = -{_CACHE_KIB}",
+        # Keys are hashes, so a group touches some page for each of its rows: by SQLite's own rule
+        # (1,000) every other group of 256 would write them all a second time, into the file.
+        f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
     )
 
 

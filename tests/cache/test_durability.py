@@ -8,6 +8,7 @@ import pytest
 
 from cache import CompletionStore, StoreError, StoreFull, canonical_json
 from cache import store as store_module
+from cache.sqlite_file import wal_bytes
 from cache.verifying import verify_store
 
 
@@ -31,6 +32,18 @@ def test_the_live_writer_waits_for_the_disk(store):
     assert _pragma(store, "synchronous") == 2
     assert _pragma(store, "fullfsync") == 1
     assert _pragma(store, "foreign_keys") == 1
+
+
+def test_commits_are_copied_from_the_log_into_the_file_only_now_and_then(store, path, make_entry):
+    """The pages of several large groups wait in the log together, and are all there at the end."""
+    before = path.stat().st_size
+    for group in range(8):
+        store.commit([make_entry(f"{group} {number}") for number in range(250)]).result()
+    assert wal_bytes(path) > 2 * before
+    assert path.stat().st_size == before
+    store.close()
+    assert path.stat().st_size > 2 * before
+    assert verify_store(path).bad == 0
 
 
 def test_a_transaction_that_another_program_holds_is_named(store, path, make_entry):
