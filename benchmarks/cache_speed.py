@@ -11,6 +11,7 @@ before: 20,000 (LangChain's 2,000, which take it as long to write).
     bytes_per_row                              request, compressed text and answer with all indexes
     single                                     the same ratios, one at a time
     insert_vs_diskcache_transact               against diskcache set to FULL, 256 to a transaction
+    sqlite3_insert_vs_diskcache                the limit itself against diskcache, as shipped
 """
 
 import random
@@ -113,6 +114,7 @@ def figures_of(rates: Mapping[str, Sequence[Rates]]) -> dict[str, Any]:
         "lookup_vs_langchain": _ratio(rates, "LangChain SQLiteCache", "lookup"),
         "insert_vs_langchain": _ratio(rates, "LangChain SQLiteCache", "insert"),
         "insert_vs_diskcache_transact": _ratio(rates, "diskcache, FULL, transact", "insert"),
+        "sqlite3_insert_vs_diskcache": _ratio(rates, "diskcache", "insert", of="sqlite3"),
         "single": {
             f"{column}_vs_{name}": _ratio(rates, peer, f"single_{column}")
             for name, peer in _SINGLE.items()
@@ -129,12 +131,10 @@ _SINGLE = {
 }
 
 
-def _ratio(rates: Mapping[str, Sequence[Rates]], peer: str, column: str) -> float:
-    """Ours by theirs, round by round."""
-    pairs = zip(rates[OURS], rates[peer], strict=True)
-    return round(
-        median(getattr(ours, column) / getattr(theirs, column) for ours, theirs in pairs), 3
-    )
+def _ratio(rates: Mapping[str, Sequence[Rates]], peer: str, column: str, of: str = OURS) -> float:
+    """The rate of one store, ours unless another is named, by that of `peer`, round by round."""
+    pairs = zip(rates[of], rates[peer], strict=True)
+    return round(median(getattr(one, column) / getattr(other, column) for one, other in pairs), 3)
 
 
 def _measure_round(peer: Peer, amounts: Amounts, turn: int) -> Rates:
