@@ -28,7 +28,7 @@ from trainer.config import Config
 from trainer.learning.launch import Result, train_new
 from trainer.learning.lockfile import Lock
 
-CONTEXTS = 1250
+CONTEXTS = 625
 
 _console = Console(highlight=False, soft_wrap=True)
 

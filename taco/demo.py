@@ -29,7 +29,9 @@ from trainer.tasks.meetings import Split, generate_meetings
 FOLDER = Path("runs/demo")
 STORE = FOLDER / "completions.sqlite"
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
-RECORDS = {"train": 1250, "validation": 40, "test": 500}
+RECORDS = {"train": 625, "validation": 40, "test": 500}
+TEXTS = 1250
+"""What the base is made from: the training texts, and as many that the teacher never sees."""
 SEED = 0
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -117,8 +119,8 @@ def _recording_service(teacher_url: str | None) -> Iterator[str]:
 def _make_data(config: Config, url: str) -> None:
     for name, count in RECORDS.items():
         split: Split = "test" if name == "test" else "train"
-        # Validation meetings are drawn after the training ones, from the same people and places.
-        skip = RECORDS["train"] if name == "validation" else 0
+        # Validation meetings are drawn after the base's, from the same people and places.
+        skip = TEXTS if name == "validation" else 0
         made = generate_meetings(skip + count, SEED, split)[skip:]
         path = FOLDER / "data" / f"{name}.json"
         write_records(path, {str(index): record for index, record in enumerate(made)})

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from taco.demo import SEED, TEXTS
 from taco.progress import live_progress
 from taco.report import Request, report_runs
 from trainer.config import Config
@@ -31,6 +32,7 @@ from trainer.policy.inference import Compression
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.connection import connect
 from trainer.tasks.data import load_examples
+from trainer.tasks.meetings import generate_meetings
 from trainer.tasks.rules import document_frequencies
 from trainer.types import Example
 
@@ -54,7 +56,7 @@ def main(folder: Path, config_path: Path, teacher_url: str) -> None:
     """Run the three steps, and leave their figures for the parent process."""
     config = load_config(config_path)
     torch.set_num_threads(config.run.threads or 1)
-    texts = [example.original_prompt for example in _examples(folder, "train")]
+    texts = [record["original_prompt"] for record in generate_meetings(TEXTS, SEED, "train")]
 
     start = time.perf_counter()
     base = make_base(
@@ -108,7 +110,7 @@ def _examples(folder: Path, split: str) -> list[Example]:
 def _compare(
     config: Config,
     teacher_url: str,
-    train_texts: list[str],
+    texts: list[str],
     examples: list[Example],
     base: Timed,
     trained: Timed,
@@ -129,7 +131,7 @@ def _compare(
     compressor = PromptCompressorReinforce(base.path, "cpu", length_tokenizer="policy")
     segmenter = compressor.segmenter(options)
     budgets = [compression.compressed_tokens for compression in by_trained]
-    rarest = rows.rarest_words(document_frequencies(train_texts))
+    rarest = rows.rarest_words(document_frequencies(texts))
     compressed = {
         "none": rows.uncompressed(examples, segmenter),
         "random": rows.by_rule(rows.random_words(config.run.seed), examples, segmenter, budgets),

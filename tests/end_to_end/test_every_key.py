@@ -75,6 +75,7 @@ OURS: list[tuple[str, object, str, dict[str, object]]] = [
     ("policy.max_kl", 1e-9, "weights", {"policy.passes": 3}),
     ("policy.one_step_ahead", True, "texts", {}),
     ("policy.entropy_per_word", 0.1, "losses", {}),
+    ("policy.final_entropy_per_word", 0.1, "losses", {}),
     ("policy.kl_coeff", 10.0, "weights", {}),
     ("policy.lr_schedule", "constant", "learning rates", {}),
     ("policy.warmup_steps", 1, "learning rates", {}),

@@ -17,7 +17,13 @@ from trainer.policy.words import CompressionOptions
 from trainer.tasks.data import load_examples
 
 STRONG = {"passes": 3, "kl_coeff": 0.05, "warmup_steps": 2, "credit": "word"}
-ON_THE_WAY = {"loss": "moving_average", "start_rate": 0.7, "start_rate_steps": 6}
+ON_THE_WAY = {
+    "loss": "moving_average",
+    "start_rate": 0.7,
+    "start_rate_steps": 6,
+    "entropy_per_word": 0.01,
+    "final_entropy_per_word": 0.0,
+}
 """What has a state or a schedule."""
 
 

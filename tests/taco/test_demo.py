@@ -1,4 +1,4 @@
-"""`taco demo`, with a fiftieth of its data."""
+"""`taco demo`, with a fiftieth of its teacher calls."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.check_demo import KEYS
 def small_demo(tmp_path, monkeypatch):
     """The demo in a folder of its own, with few meetings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "RECORDS", {"train": 24, "validation": 4, "test": 8})
+    monkeypatch.setattr(demo, "RECORDS", {"train": 12, "validation": 4, "test": 8})
     return tmp_path / "runs/demo"
 
 

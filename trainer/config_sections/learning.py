@@ -45,6 +45,8 @@ class Policy(Section):
     weights one update old, so words count by clipped ratios."""
     entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the entropy summed over a text's words."""
+    final_entropy_per_word: Annotated[Float, Field(ge=0.0)] | None = None
+    """What `entropy_per_word` moves to, evenly, by the last step; None: it stays."""
     kl_coeff: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the KL of the policy to the starting compressor's, summed over a text's words."""
     length_tokenizer: str = "auto"

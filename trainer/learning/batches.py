@@ -57,6 +57,6 @@ def rate_of(example_id: str, seed: int, epoch: int, rates: Sequence[float]) -> f
     return rates[int.from_bytes(digest[:8], "big") % len(rates)]
 
 
-def rate_at(step: int, start: float, final: float, steps: int) -> float:
-    """The target rate of a step, counted from 1: from `start`, evenly to `final` over `steps`."""
+def value_at(step: int, start: float, final: float, steps: int) -> float:
+    """What moves from `start` evenly to `final` over `steps` steps, at a step counted from 1."""
     return start + (final - start) * min(1.0, (step - 1) / steps)

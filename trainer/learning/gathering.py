@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from trainer.learning.asking import Asking, in_order, prepare
-from trainer.learning.batches import Batch, rate_at, rate_of, share_of
+from trainer.learning.batches import Batch, rate_of, share_of, value_at
 from trainer.learning.drawing import draw
 from trainer.learning.interrupt import StopSignal
 from trainer.learning.prepared import PreparedExample
@@ -133,6 +133,6 @@ def training_targets(run: Run, batch: Batch, examples: Sequence[Example]) -> lis
         return list(map(Target, rates))
     if policy.start_rate:
         steps = policy.start_rate_steps
-        rate = rate_at(batch.step, policy.start_rate, run.target.rate, steps)
+        rate = value_at(batch.step, policy.start_rate, run.target.rate, steps)
         return [Target(rate)] * len(examples)
     return [run.target] * len(examples)

@@ -20,6 +20,7 @@ from torch import Tensor
 from trainer.errors import NotFinite
 from trainer.learning import reinforce
 from trainer.learning.act import mask_policy
+from trainer.learning.batches import value_at
 from trainer.learning.credit import Credit
 from trainer.learning.prepared import PreparedExample, chunks_of
 from trainer.learning.processes import add_gradients, reduced, stopping_together
@@ -222,11 +223,20 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
         sampled.per_example(words_C),
         part.credit.counts_BS,
         entropy_coeff=run.config.hyperparams.entropy_coeff,
-        entropy_per_word=config.entropy_per_word,
+        entropy_per_word=_entropy_per_word(run),
         kl_coeff=config.kl_coeff,
     )
     figures = torch.stack([loss, entropy_C.sum(), kl_C.sum(), words_C.sum()])
     return loss, Sums(*figures.detach().tolist())
+
+
+def _entropy_per_word(run: Run) -> float:
+    """What the entropy is worth in this step, which is the one after those finished."""
+    config = run.config.policy
+    if config.final_entropy_per_word is None:
+        return config.entropy_per_word
+    step, final = run.finished_steps + 1, config.final_entropy_per_word
+    return value_at(step, config.entropy_per_word, final, run.total_steps)
 
 
 def _step(run: Run, sums: Sums, valid: int) -> Update | None:

@@ -1,10 +1,12 @@
 """A small compressor made from nothing: a start where no checkpoint can be downloaded."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from tokenizers import BertWordPieceTokenizer
+from torch import Tensor
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer
 
 from trainer.policy.families import BERT
@@ -26,7 +28,8 @@ def make_fresh_compressor(
 ) -> Path:
     """Trains a WordPiece vocabulary on texts and writes an untrained BERT token classifier.
 
-    The same texts and seed give the same files. Global random generators are left as they were.
+    Its weights are random, but for what `attend_nearby` sets. The same texts and seed give the same
+    files. Global random generators are left as they were.
 
     Args:
         folder: Where to; replaced if it is there.
@@ -56,10 +59,42 @@ def make_fresh_compressor(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertForTokenClassification(config)
+        attend_nearby(model)
     target = deployable_path(folder, BERT)
     with replaced_at_once(target) as draft, quiet_transformers():
         write_model(model, tokenizer, draft)
     return target
+
+
+@torch.no_grad()
+def attend_nearby(model: BertForTokenClassification) -> None:
+    """Lets every piece attend to itself and its neighbours from the first step on, in place.
+
+    Positions are sinusoids, twice as loud as the words' embeddings, and in each layer keys are
+    queries ("mimetic" weights; Trockman and Kolter, 2023): a score is then the likeness of two
+    pieces and of their places. Small random weights attend to all pieces alike, and what is learnt
+    from them is which kinds of words matter, hardly ever in which sentence.
+    """
+    std, width = model.config.initializer_range, model.config.hidden_size
+    positions = model.bert.embeddings.position_embeddings.weight
+    loudness = 2 * std * math.sqrt(2)  # A sinusoid's root mean square is 1 / sqrt(2).
+    positions.copy_(loudness * sinusoids(*positions.shape))
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self
+        attention.query.weight.normal_(std=width**-0.5)
+        attention.key.weight.copy_(attention.query.weight)
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """The places of a text (Vaswani et al., 2017): sin and cos of p / 10000^(2i / width), (P, H).
+
+    Args:
+        count: how many places (P).
+        width: numbers for each (H), even.
+    """
+    place_P1 = torch.arange(count)[:, None]
+    angle_PI = place_P1 / 10_000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack([angle_PI.sin(), angle_PI.cos()], dim=-1).flatten(1)
 
 
 def train_vocabulary(texts: Iterable[str], vocab_size: int) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.learning.batches import batches_of, epoch_order, rate_at, rate_of, share_of
+from trainer.learning.batches import batches_of, epoch_order, rate_of, share_of, value_at
 from trainer.types import Example, Question
 
 EXAMPLES = [Example(str(number), ("text",), (Question(None, "x"),)) for number in range(50)]
@@ -52,5 +52,5 @@ def test_each_of_several_rates_has_its_share_of_the_examples():
 
 def test_the_rate_moves_evenly_to_the_runs_own_and_stays():
     """From 0.6 to 0.3 in three steps."""
-    rates = [rate_at(step, 0.6, 0.3, 3) for step in range(1, 7)]
+    rates = [value_at(step, 0.6, 0.3, 3) for step in range(1, 7)]
     assert rates == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.3, 0.3])
