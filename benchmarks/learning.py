@@ -2,7 +2,7 @@
 
 500 fresh contexts with three questions each, rate 0.3, lengths in the policy's own tokens, deployed
 by the stock rule, three seeds (data, noise and base). Every trained row starts from its seed's base
-and reaches the teacher over HTTP.
+and reaches the teacher over HTTP; its config is the demo's with some values changed.
 
     rows     none, oracle, random, rule, base, reference, ours, ours-30k, and ours-30k with one
              option changed, each with a 95 % bootstrap interval over seeds and contexts
@@ -13,11 +13,13 @@ and reaches the teacher over HTTP.
 A picture beside the figures, `learning.png`, has F1 against teacher calls.
 
 `reference` is the reference's loss (no baseline, log-probs averaged over words, entropy 0.01 on the
-mean) at the best of three learning rates, with as many teacher calls as `ours`; it draws from our
-rate-held sampler, since its own wastes rollouts on texts of the wrong length. `oracle` keeps the
-words that the teacher needs, within ours' budget.
+mean) at the best of three learning rates, with as many teacher calls as `ours`, eight passes over
+twice its contexts; it draws from our rate-held sampler, since its own wastes rollouts on texts of
+the wrong length. `oracle` keeps the words that the teacher needs, within ours' budget.
 
-    python -m benchmarks.learning                     everything
+Rows are measured in `--jobs` processes side by side, which changes no figure but the seconds.
+
+    python -m benchmarks.learning --jobs 2            everything
     python -m benchmarks.learning --only ours-30k     some rows, one seed; writes no file
 """
 
@@ -25,7 +27,9 @@ import argparse
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,6 +40,7 @@ from rich.console import Console
 
 from benchmarks.results import FOLDER, publish, show
 from benchmarks.workbench import (
+    base_texts,
     configure,
     make_demo_base,
     make_examples,
@@ -48,38 +53,82 @@ from trainer.evaluation.intervals import paired_bootstrap
 from trainer.learning.launch import train_new
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import Target
+from trainer.policy.families import BERT
 from trainer.policy.inference import Compression
+from trainer.policy.saving import deployable_path
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.connection import connect
+from trainer.tasks.data import load_examples
+from trainer.tasks.meetings import Split
 from trainer.tasks.rules import document_frequencies
-from trainer.types import Example
 
 SEEDS = (0, 1, 2)
 RATE = 0.3
-CONTEXTS = {10_000: 417, 30_000: 1250, 90_000: 3750}
-"""Training contexts by teacher calls: 8 masks a context, 3 questions a mask."""
-LONG = 200
-"""Long texts to learn from, and as many to judge by."""
-REFERENCE_LRS = (1e-4, 3e-4, 1e-3)
+CONTEXTS = {"10k": 208, "30k": 625, "90k": 1875, "reference": 3750}
+"""Training contexts by teacher calls: 16 masks a context, 3 questions a mask. The reference draws
+one mask, and makes 90,000 calls in eight passes over its own."""
+LONG_CONTEXTS = {"long": 100, "test-long": 200}
+TESTED = 500
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "ours-30k": {},
     "30k, credit by rollout": {"policy": {"credit": "rollout"}},
-    "30k, group-normalized": {"policy": {"credit": "rollout", "loss": "group_normalized"}},
-    "30k, greedy": {"policy": {"credit": "rollout", "loss": "greedy"}},
-    "30k, moving average": {"policy": {"credit": "rollout", "loss": "moving_average"}},
-    "30k, no baseline": {"policy": {"credit": "rollout", "loss": "none"}},
-    "30k, plain Bernoulli": {"policy": {"credit": "rollout", "sampler": "bernoulli"}},
+    "30k, group-normalized": {"policy": {"loss": "group_normalized"}},
+    "30k, greedy": {"policy": {"loss": "greedy"}},
+    "30k, moving average": {"policy": {"loss": "moving_average"}},
+    "30k, no baseline": {"policy": {"loss": "none"}},
+    "30k, exact count": {"policy": {"sampler": "exact_count"}},
+    "30k, plain Bernoulli": {"policy": {"sampler": "bernoulli"}},
     "30k, plain Bernoulli, smooth length penalty": {
-        "policy": {"credit": "rollout", "sampler": "bernoulli"},
+        "policy": {"sampler": "bernoulli"},
         "reward": {"length_penalty": 1.0},
     },
     "30k, rate falling from 0.6": {"policy": {"start_rate": 0.6, "start_rate_steps": 80}},
+    "30k, one pass": {"policy": {"passes": 1}},
     "30k, four passes": {"policy": {"passes": 4}, "hyperparams": {"policy_lr": 5e-4}},
+    "30k, clipped at 0.2": {"policy": {"clip_ratio": 0.2}},
+    "30k, same entropy bonus throughout": {"policy": {"final_entropy_per_word": None}},
 }
-"""What is learnt from 30,000 teacher calls: the demo's config with some values changed. The greedy
-baseline asks about one more text for each example, so that row has an eighth more of them."""
+"""What is learnt from 30,000 teacher calls: the demo's config with one option changed. The greedy
+baseline asks about one more text for each example, so that row has a sixteenth more of them."""
+REFERENCES = {
+    f"reference (lr {lr:g})": {
+        "hyperparams": {
+            "policy_lr": lr,
+            "entropy_coeff": 0.01,
+            "epochs": 8,
+            "train_batch_size": 8,
+        },
+        "policy": {
+            "loss": "reference",
+            "credit": "rollout",
+            "passes": 1,
+            "entropy_per_word": 0.0,
+            "final_entropy_per_word": None,
+        },
+    }
+    for lr in (1e-4, 3e-4, 1e-3)
+}
+LONG_ROW = "ours, 5k on long texts"
+TRAINED: dict[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
+    # The longest first, so that side by side none is waited for at the end.
+    **{name: ("reference", sections) for name, sections in REFERENCES.items()},
+    LONG_ROW: ("long", {}),
+    "ours": ("90k", {}),
+    **{name: ("30k", sections) for name, sections in VARIANTS.items()},
+    "ours-10k": ("10k", {}),
+}
+"""Every row that is trained: its data, and what its config changes of the demo's."""
 
 _console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A compressor of one seed, and what it cost."""
+
+    path: str
+    teacher_calls: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,141 +136,161 @@ class Measured:
     """One row of one seed."""
 
     row: rows.Row
-    teacher_calls: int
-    seconds: float
+    trained: Trained
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One seed's data, base and teacher: what each process is given."""
+
+    folder: Path
+    seed: int
+    url: str
+
+    @property
+    def base(self) -> str:
+        """The compressor that every row starts from."""
+        return str(deployable_path(self.folder / "base", BERT))
+
+    def data(self, name: str) -> Path:
+        """A data file."""
+        return self.folder / f"{name}.json"
+
+    def prepare(self) -> None:
+        """Make the data and the base."""
+        self.folder.mkdir()
+        for name, count in CONTEXTS.items():
+            make_examples(self.data(name), count, self.seed, "train", self.url)
+        make_examples(self.data("test"), TESTED, self.seed, "test", self.url)
+        for name, count in LONG_CONTEXTS.items():
+            split: Split = "test" if name == "test-long" else "train"
+            make_long_examples(self.data(name), count, self.seed, split, self.url)
+        make_demo_base(self.folder / "base", self.seed)
+
+    def train(self, name: str) -> Trained:
+        """Train one row."""
+        data, sections = TRAINED[name]
+        config = _config(self.data(data), self.base, self.seed, sections)
+        runs = Path(tempfile.mkdtemp(dir=self.folder))
+        start = time.perf_counter()
+        result = train_new(
+            config, "run", teacher_url=self.url, runs=runs, report=lambda _line: None
+        )
+        seconds = time.perf_counter() - start
+        _console.print(f"seed {self.seed}  {name}: trained in {seconds:.0f} s")
+        return Trained(result.model_path, result.teacher_calls, seconds)
+
+    def judge(self, models: Mapping[str, Trained], tests: str) -> dict[str, Measured]:
+        """Compress the test contexts every way, and have the teacher answer.
+
+        Rules get the tokens of `ours`.
+        """
+        config, options, target = configure(), CompressionOptions(), Target(RATE)
+        test = load_examples(self.data(tests))
+        compressed: dict[str, list[Compression]] = {}
+        for name, trained in models.items():
+            compressor = PromptCompressorReinforce(trained.path, "cpu", length_tokenizer="policy")
+            compressed[name] = rows.by_policy(compressor, test, options, target, exact=False)
+        base = PromptCompressorReinforce(self.base, "cpu", length_tokenizer="policy")
+        segmenter = base.segmenter(options)
+        ours = compressed.get("ours", compressed["base"])
+        budgets = [compression.compressed_tokens for compression in ours]
+        compressed["none"] = rows.uncompressed(test, segmenter)
+        compressed["oracle"] = [
+            compression
+            for example, budget in zip(test, budgets, strict=True)
+            for compression in rows.by_rule(
+                rows.oracle_words(example), [example], segmenter, [budget]
+            )
+        ]
+        rarest = rows.rarest_words(document_frequencies(base_texts(self.seed)))
+        random = rows.random_words(self.seed)
+        compressed["random"] = rows.by_rule(random, test, segmenter, budgets)
+        compressed["rule"] = rows.by_rule(rarest, test, segmenter, budgets)
+        measured = {}
+        with connect(config, self.url) as teacher:
+            for name, texts in compressed.items():
+                row = rows.judge(name, texts, test, teacher.complete, config.reward.metric)
+                measured[name] = Measured(row, models.get(name, Trained("")))
+                _console.print(
+                    f"seed {self.seed}  {tests}  {name:<20} F1 {row.score:.3f} "
+                    f"at {row.achieved_rate:.3f}"
+                )
+        return measured
 
 
 def main() -> None:
-    """Measure all rows, print the table, write `results/learning.json`."""
+    """Measure all rows, print the tables, write `results/learning.json`."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these, for one seed")
-    if only := parser.parse_args().only:
-        with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
-            measure_seed(Path(scratch), SEEDS[0], url, only)
-        return
+    parser.add_argument("--only", nargs="+", choices=TRAINED, metavar="ROW", help="for one seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    options = parser.parse_args()
+    seeds, names = (SEEDS[:1], options.only) if options.only else (SEEDS, list(TRAINED))
     with tempfile.TemporaryDirectory() as scratch, recording_service(Path(scratch)) as url:
-        measured = [measure_seed(Path(scratch), seed, url) for seed in SEEDS]
-    seeds = [of_short for of_short, _ in measured]
-    long_rows = [
-        summarize(name, [of_long[name] for _, of_long in measured]) for name in measured[0][1]
-    ]
-    reference = max(
-        (name for name in seeds[0] if name.startswith("reference")),
-        key=lambda name: fmean(seed[name].row.score for seed in seeds),
-    )
+        benches = [Bench(Path(scratch) / f"seed-{seed}", seed, url) for seed in seeds]
+        short, long = measure(benches, names, options.jobs)
+    if options.only:
+        return
+    figures = tabulate(short, long)
+    draw(figures["rows"], FOLDER / "learning.png")
+    publish("learning", figures)
+
+
+def measure(
+    benches: Sequence[Bench], names: Sequence[str], jobs: int
+) -> tuple[list[dict[str, Measured]], list[dict[str, Measured]]]:
+    """Every seed's rows on short texts, and on long ones; the trained rows are those named."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for made in [pool.submit(bench.prepare) for bench in benches]:
+            made.result()
+        training = {
+            (name, bench): pool.submit(bench.train, name) for name in names for bench in benches
+        }
+        short, long = [], []
+        for bench in benches:
+            models = {"base": Trained(bench.base)}
+            models |= {name: training[name, bench].result() for name in names}
+            on_long = {name: models.pop(name) for name in [LONG_ROW] if name in models}
+            short.append(pool.submit(bench.judge, models, "test"))
+            on_long |= {name: models[name] for name in ("base", "ours-30k") if name in models}
+            long.append(pool.submit(bench.judge, on_long, "test-long"))
+        return [rows.result() for rows in short], [rows.result() for rows in long]
+
+
+def tabulate(
+    seeds: Sequence[dict[str, Measured]], long_seeds: Sequence[Mapping[str, Measured]]
+) -> dict[str, Any]:
+    """Print the tables; what the results file holds."""
+    reference = max(REFERENCES, key=lambda name: fmean(seed[name].row.score for seed in seeds))
     for seed in seeds:
         seed["reference"] = seed[reference]
     names = ["none", "oracle", "random", "rule", "base", "reference", "ours", "ours-10k", *VARIANTS]
     table = [summarize(name, [seed[name] for seed in seeds]) for name in names]
+    long_rows = [summarize(name, [seed[name] for seed in long_seeds]) for name in long_seeds[0]]
+    for title, of_title in (
+        (f"F1 against the answer on the original, rate {RATE}, three seeds", table),
+        ("The same on texts of 13 meetings", long_rows),
+    ):
+        show(
+            title,
+            ("row", "F1 by seed", "mean", "95 %", "achieved", "teacher calls", "seconds"),
+            [_cells(row) for row in of_title],
+        )
     margins = {name: margin(seeds, name) for name in ("rule", "base", "reference")}
-    figures = {
+    for name, (low, high) in margins.items():
+        _console.print(f"ours - {name}: 95 % between {low:+.3f} and {high:+.3f}")
+    return {
         "rate": RATE,
         "rows": table,
         "f1_at_30k": next(row["f1_mean"] for row in table if row["name"] == "ours-30k"),
         "margins": margins,
         "long_rows": long_rows,
         "reference_variants": [
-            summarize(name, [seed[name] for seed in seeds])
-            for name in seeds[0]
-            if name.startswith("reference (")
+            summarize(name, [seed[name] for seed in seeds]) for name in REFERENCES
         ],
     }
-    show(
-        f"F1 against the answer on the original, rate {RATE}, three seeds",
-        ("row", "F1 by seed", "mean", "95 %", "achieved", "teacher calls", "seconds"),
-        [_cells(row) for row in table],
-    )
-    show(
-        "The same on texts of 13 meetings",
-        ("row", "F1 by seed", "mean", "95 %", "achieved", "teacher calls", "seconds"),
-        [_cells(row) for row in long_rows],
-    )
-    for name, (low, high) in margins.items():
-        _console.print(f"ours - {name}: 95 % between {low:+.3f} and {high:+.3f}")
-    draw(table, FOLDER / "learning.png")
-    publish("learning", figures)
-
-
-def measure_seed(
-    scratch: Path, seed: int, url: str, only: Sequence[str] = ()
-) -> tuple[dict[str, Measured], dict[str, Measured]]:
-    """Every row of one seed, or the trained ones named, judged on the same 500 fresh contexts; and
-    those of long texts, which `long` names.
-    """
-    folder = scratch / f"seed-{seed}"
-    (folder / "data").mkdir(parents=True)
-    train = {
-        calls: make_examples(folder / f"data/train-{calls}.json", count, seed, "train", url)
-        for calls, count in CONTEXTS.items()
-    }
-    test = make_examples(folder / "data/test.json", 500, seed, "test", url)
-    base = make_demo_base(folder / "base", train[30_000], seed)
-
-    def trained(calls: int | str, **sections: dict[str, Any]) -> tuple[str, int, float]:
-        config = _config(folder, calls, base, seed, sections)
-        start = time.perf_counter()
-        result = train_new(
-            config, "run", teacher_url=url, runs=folder / "runs", report=lambda _line: None
-        )
-        return result.model_path, result.teacher_calls, time.perf_counter() - start
-
-    rows_to_train: dict[str, tuple[int, dict[str, dict[str, Any]]]] = {
-        "ours": (90_000, {}),
-        "ours-10k": (10_000, {}),
-        **{name: (30_000, sections) for name, sections in VARIANTS.items()},
-        **{f"reference (lr {lr:g})": (90_000, _reference(lr)) for lr in REFERENCE_LRS},
-    }
-    models = {"base": (base, 0, 0.0)} | {
-        name: trained(calls, **sections)
-        for name, (calls, sections) in rows_to_train.items()
-        if not only or name in only
-    }
-    on_short = judge_rows(models, base, train[30_000], test, seed, url)
-    if only and "long" not in only:
-        return on_short, {}
-    _console.print("long texts")
-    make_long_examples(folder / "data/train-long.json", LONG, seed, "train", url)
-    long_test = make_long_examples(folder / "data/test-long.json", LONG, seed, "test", url)
-    long_models = {name: models[name] for name in ("base", "ours-30k") if name in models}
-    long_models["ours, 5k on long texts"] = trained("long")
-    return on_short, judge_rows(long_models, base, train[30_000], long_test, seed, url)
-
-
-def judge_rows(
-    models: Mapping[str, tuple[str, int, float]],
-    base: str,
-    train: Sequence[Example],
-    test: Sequence[Example],
-    seed: int,
-    url: str,
-) -> dict[str, Measured]:
-    """Compress the test contexts every way, and have the teacher answer; rules get ours' tokens."""
-    config, options, target = configure(), CompressionOptions(), Target(RATE)
-    compressed: dict[str, list[Compression]] = {}
-    for name, (path, _, _) in models.items():
-        compressor = PromptCompressorReinforce(path, "cpu", length_tokenizer="policy")
-        compressed[name] = rows.by_policy(compressor, test, options, target, exact=False)
-    segmenter = PromptCompressorReinforce(base, "cpu", length_tokenizer="policy").segmenter(options)
-    ours = compressed.get("ours", compressed["base"])
-    budgets = [compression.compressed_tokens for compression in ours]
-    rarest = rows.rarest_words(document_frequencies(x.original_prompt for x in train))
-    compressed["none"] = rows.uncompressed(test, segmenter)
-    compressed["oracle"] = [
-        compression
-        for example, budget in zip(test, budgets, strict=True)
-        for compression in rows.by_rule(rows.oracle_words(example), [example], segmenter, [budget])
-    ]
-    compressed["random"] = rows.by_rule(rows.random_words(seed), test, segmenter, budgets)
-    compressed["rule"] = rows.by_rule(rarest, test, segmenter, budgets)
-    measured = {}
-    with connect(config, url) as teacher:
-        for name, compressions in compressed.items():
-            row = rows.judge(name, compressions, test, teacher.complete, config.reward.metric)
-            _, calls, seconds = models.get(name, ("", 0, 0.0))
-            measured[name] = Measured(row, calls, seconds)
-            _console.print(f"seed {seed}  {name:<20} F1 {row.score:.3f} at {row.achieved_rate:.3f}")
-    return measured
 
 
 def summarize(name: str, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -235,8 +304,8 @@ def summarize(name: str, measured: Sequence[Measured]) -> dict[str, Any]:
         "f1_mean": fmean(scores),
         "f1_interval": [interval.low, interval.high],
         "achieved_rate": fmean(one.row.achieved_rate for one in measured),
-        "teacher_calls": round(fmean(one.teacher_calls for one in measured)),
-        "seconds": fmean(one.seconds for one in measured),
+        "teacher_calls": round(fmean(one.trained.teacher_calls for one in measured)),
+        "seconds": fmean(one.trained.seconds for one in measured),
     }
 
 
@@ -280,21 +349,9 @@ def _by_context(measured: Measured) -> np.ndarray:
     return values.reshape(len(measured.row.tokens), -1).mean(axis=1)
 
 
-def _reference(lr: float) -> dict[str, dict[str, Any]]:
-    return {
-        "hyperparams": {"policy_lr": lr, "entropy_coeff": 0.01, "epochs": 8},
-        "policy": {"loss": "reference", "credit": "rollout", "entropy_per_word": 0.0},
-    }
-
-
-def _config(
-    folder: Path, calls: int | str, base: str, seed: int, sections: Mapping[str, dict[str, Any]]
-) -> Config:
+def _config(data: Path, base: str, seed: int, sections: Mapping[str, dict[str, Any]]) -> Config:
     given = {
-        "data": {
-            "train_file_path": str(folder / f"data/train-{calls}.json"),
-            "val_file_path": None,
-        },
+        "data": {"train_file_path": str(data), "val_file_path": None},
         "model": {"model_load_path": base},
         "run": {"seed": seed},
         "evaluation": {"val_share": 0.0},

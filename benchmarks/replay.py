@@ -23,12 +23,13 @@ from benchmarks.workbench import (
     recording_service,
     seconds_by_phase,
 )
+from taco.demo import RECORDS
 from taco.own_service import own_service
 from trainer.config import Config
 from trainer.learning.launch import Result, train_new
 from trainer.learning.lockfile import Lock
 
-CONTEXTS = 625
+CONTEXTS = RECORDS["train"]
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -39,8 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with recording_service(folder) as url:
-            examples = make_examples(folder / "train.json", CONTEXTS, 0, "train", url)
-            config = _config(folder, make_demo_base(folder / "base", examples, 0))
+            make_examples(folder / "train.json", CONTEXTS, 0, "train", url)
+            config = _config(folder, make_demo_base(folder / "base", 0))
             first, seconds_first = _timed_run(config, folder, url)
         with own_service(mode="replay", store=folder / "completions.sqlite") as url:
             lock = Lock(Path(str(first.lock)))

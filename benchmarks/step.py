@@ -64,6 +64,8 @@ SMALL = {"layers": 1, "hidden": 64, "heads": 2}
 LARGE = {"layers": 12, "hidden": 384, "heads": 6}
 """More than 22 million parameters."""
 PIECES = 512
+ONE_PASS = {"rollouts_per_example": 8, "passes": 1}
+"""A step of eight examples is the same work whatever the demo trains."""
 OVERLAPPED_BATCH = 8
 CALLS_AT_ONCE = 32
 OVERLAPPED_STEPS = 5
@@ -245,6 +247,7 @@ def _overlapped(folder: Path, base: str) -> dict[str, tuple[float, float]]:
             model={"model_load_path": base},
             evaluation={"val_share": 0.0},
             hyperparams={"train_batch_size": OVERLAPPED_BATCH, "policy_lr": 1e-4},
+            policy=ONE_PASS,
             logging={"log_interval": 1},
             compute=compute,
         )
@@ -286,7 +289,8 @@ def _cached(folder: Path, base: str) -> tuple[float, int]:
             data={"train_file_path": str(few), "val_file_path": None},
             model={"model_load_path": base},
             evaluation={"val_share": 0.0},
-            hyperparams={"policy_lr": 1e-4},
+            hyperparams={"train_batch_size": 8, "policy_lr": 1e-4},
+            policy=ONE_PASS,
         )
         for name in ("fill", "cached"):
             result = train_new(
@@ -313,7 +317,12 @@ def _config(base: str, batch: int, data: Path, *, one_step_ahead: bool = False) 
         hyperparams={"train_batch_size": batch},
         logging={"log_interval": 1},
         # One mask an example, like the loop beside it, and every text is asked about.
-        policy={"loss": "reference", "credit": "rollout", "one_step_ahead": one_step_ahead},
+        policy={
+            "loss": "reference",
+            "credit": "rollout",
+            "passes": 1,
+            "one_step_ahead": one_step_ahead,
+        },
         reward={"compression_tolerance": 1.0},
     )
 

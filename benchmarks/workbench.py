@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taco.demo import CONFIG
+from taco.demo import CONFIG, TEXTS
 from taco.own_service import own_service
 from taco.prepare import fill_references
 from trainer.config import Config, resolved
@@ -62,11 +62,16 @@ def make_long_examples(path: Path, count: int, seed: int, split: Split, url: str
     return load_examples(path)
 
 
-def make_demo_base(folder: Path, examples: list[Example], seed: int) -> str:
+def base_texts(seed: int) -> list[str]:
+    """What the demo's base of a seed is made from: its training meetings, and more like them."""
+    return [record["original_prompt"] for record in generate_meetings(TEXTS, seed, "train")]
+
+
+def make_demo_base(folder: Path, seed: int) -> str:
     """The demo's base compressor, labelled under the demo's token budget."""
-    texts = [example.original_prompt for example in examples]
     rate = configure().hyperparams.compression_rate
-    return str(make_base(folder, texts, rate=rate, seed=seed, report=lambda _line: None))
+    made = make_base(folder, base_texts(seed), rate=rate, seed=seed, report=lambda _line: None)
+    return str(made)
 
 
 def seconds_by_phase(log_dir: Path, *, warm_up: int) -> dict[str, float]:

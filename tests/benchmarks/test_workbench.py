@@ -15,8 +15,8 @@ DATA = Path("data.json")
     [
         lambda: replay._config(DATA.parent, "base"),
         *(
-            lambda sections=sections: learning._config(DATA.parent, 1, "base", 0, sections)
-            for sections in learning.VARIANTS.values()
+            lambda sections=sections: learning._config(DATA, "base", 0, sections)
+            for _, sections in learning.TRAINED.values()
         ),
         *(lambda batch=batch: step._config("base", batch, DATA) for batch in step.BATCH_SIZES),
     ],
