@@ -4,7 +4,10 @@ The servers share one core, one of them busy at a time; the load comes from anot
 there is one. Rounds alternate, and figures are medians over rounds, so that a slow minute hits all.
 
 cached_vs_bare      requests/s on cached chat completions, over those of a FastAPI route that parses
-                    the same request and returns the same body: the limit
+                    the same request and returns the same body: the limit. Asked again and again,
+                    ours come from memory
+replayed_vs_bare    the same of a service in replay mode, which reads each answer from the store
+                    (and notes no uses)
 cached_vs_litellm   the same over LiteLLM's proxy with its in-memory cache (null where --litellm
                     names none). Ours keeps answers on disk, commits before it answers and joins
                     equal requests; theirs has many providers, virtual keys, budgets and guardrails
@@ -34,7 +37,7 @@ from benchmarks.bare_server import MODEL
 from benchmarks.load import Connection, latencies_ms, per_second, post
 from benchmarks.results import publish, show
 
-PORTS = {"bare": 18101, "ours": 18102, "litellm": 18103}
+PORTS = {"bare": 18101, "ours": 18102, "replay": 18104, "litellm": 18103}
 CHAT = "/v1/chat/completions"
 BATCH = "/v1/teacher/completions"
 CONNECTIONS = 64
@@ -71,14 +74,15 @@ def _commands(folder: Path, litellm: Path | None) -> Iterator[tuple[str, list[st
     yield "bare", [sys.executable, "-m", "benchmarks.bare_server", str(PORTS["bare"])]
     ours = {
         "backend": "openai",
-        "port": PORTS["ours"],
         "store": str(folder / "completions.sqlite"),
         "keys_file": str(folder / "no-keys.json"),
         "served_models": [MODEL],
         "openai": {"base_url": url_of("bare") + "/v1", "model": MODEL, "api_key_env": None},
     }
-    (folder / "ours.yaml").write_text(yaml.safe_dump(ours))
-    yield "ours", [sys.executable, "-m", "teacher_service", "--config", str(folder / "ours.yaml")]
+    for name, mode in (("ours", "record"), ("replay", "replay")):
+        config = folder / f"{name}.yaml"
+        config.write_text(yaml.safe_dump({**ours, "port": PORTS[name], "mode": mode}))
+        yield name, [sys.executable, "-m", "teacher_service", "--config", str(config)]
     if litellm is None:
         PORTS.pop("litellm")
         return
@@ -178,6 +182,7 @@ async def _measure(rounds: int, seconds: float, misses: int) -> dict[str, float 
             taken += await latencies_ms(url_of(server), sent)
     return {
         "cached_vs_bare": _ratio(cached["ours"], cached["bare"]),
+        "replayed_vs_bare": _ratio(cached["replay"], cached["bare"]),
         "cached_vs_litellm": _ratio(cached["ours"], cached.get("litellm")),
         "batch_items_per_s": round(statistics.median(items)),
         "miss_added_ms_p50": _added(direct, through, 50),
