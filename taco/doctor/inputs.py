@@ -26,7 +26,8 @@ def check_data(what: str, path: Path, *, asks: bool) -> Finding:
     """
     if not path.exists():
         advice = (
-            "correct its path, or make it: `taco data TASK -o FOLDER`, then `taco prepare FILE`"
+            "correct its path, or make it: `taco data TASK -o FOLDER`, then `taco prepare FILE "
+            "--config CONFIG`"
         )
         return wrong(what, f"there is no file {path}", advice)
     examples = load_examples(path)
@@ -111,7 +112,8 @@ def check_model(
     """
     if folder is None:
         if looks_like_a_path(model):
-            return wrong("model", f"there is no folder {model}", "correct model.model_load_path")
+            advice = "correct model.model_load_path, or make one: `taco base FOLDER --data FILE`"
+            return wrong("model", f"there is no folder {model}", advice)
         return warning(
             "model",
             f"{model} is neither a folder nor in the hub's cache: training would download it",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cache import default_store_path, parse_place
 from taco.compress import config_of_run, model_of_run
-from taco.doctor import inputs, machine, packages, services
+from taco.doctor import accelerator, disk, inputs, memory, packages, services
 from taco.doctor.findings import Finding
 from taco.doctor.probes import probe_model
 from taco.errors import UserError
@@ -80,7 +80,7 @@ def checks_for(subject: Subject, settings: Path | None, store: str | None) -> It
     yield Check("packages", partial(_look_at_packages, place, trains=config is not None))
     yield Check("torch", partial(_look_at_torch, config, shape), _LOAD_S + 10)
     kept = config.logging.keep_checkpoints if config else 0
-    yield Check("disk", lambda: [machine.check_disk("disk", subject.runs, shape(), kept)])
+    yield Check("disk", lambda: [disk.check_disk("disk", subject.runs, shape(), kept)])
     asked = config.task.gpt_model if config else None
     yield Check("settings", lambda: [services.check_settings(settings, asked)])
     yield Check("weights", partial(_look_at_weights, settings))
@@ -120,16 +120,16 @@ def _look_at_packages(place: Callable[[], Path | str], *, trains: bool) -> list[
 
 
 def _look_at_torch(
-    config: Config | None, shape: Callable[[], machine.Shape | None]
+    config: Config | None, shape: Callable[[], memory.Shape | None]
 ) -> list[Finding]:
     """Where the run would train, and whether it fits there."""
-    wants_gpu = bool(config and config.device.use_cuda and config.device.device_map != "cpu")
-    torch = machine.probe_torch(_LOAD_S)
-    findings = [machine.check_torch(torch, wants_gpu=wants_gpu)]
+    torch = accelerator.probe_torch(_LOAD_S)
+    if isinstance(torch, Finding):
+        return [torch]
+    findings = accelerator.check_torch(torch, config)
     if config:
-        gpus = torch.gpus if isinstance(torch, machine.Torch) and wants_gpu else ()
-        chunks = config.compute.micro_batch_size or config.hyperparams.train_batch_size
-        findings.append(machine.check_memory(shape(), gpus, chunks, config.hyperparams.max_seq_len))
+        gpu = accelerator.chosen_gpu(torch, config)
+        findings.append(memory.check_memory(shape(), gpu, config))
     return findings
 
 
@@ -148,7 +148,7 @@ def _look_at_weights(settings: Path | None) -> list[Finding]:
 def _look_at_store(place: Path | str, *, named: bool) -> list[Finding]:
     findings = [services.check_store(place, named=named)]
     if isinstance(place, Path):
-        findings.append(machine.check_disk("disk of store", place.parent, None))
+        findings.append(disk.check_disk("disk of store", place.parent, None))
     return findings
 
 
@@ -165,6 +165,6 @@ def _place_of_store(settings: Path | None, store: str | None) -> Path | str:
     return parse_place(place) if place else default_store_path()
 
 
-def _shape_of(model: str | None) -> machine.Shape | None:
+def _shape_of(model: str | None) -> memory.Shape | None:
     folder = inputs.local_folder(model) if model else None
-    return machine.read_shape(folder) if folder else None
+    return memory.read_shape(folder) if folder else None

@@ -6,9 +6,12 @@ python -m taco.doctor.probes model NAME
 
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -63,15 +66,38 @@ def probe_model(model: str, seconds: float) -> dict[str, Any]:
 
 
 def look_at_torch() -> dict[str, Any]:
-    """Its version, and the memory of each GPU that it can use, in bytes: (name, free, total)."""
+    """What `accelerator.Torch` has: versions, and each GPU that torch can use."""
     import torch
 
-    gpus = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            gpus.append([torch.cuda.get_device_name(index), free, total])
-    return {"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        numbers = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "gpus": [_look_at_gpu(number) for number in numbers],
+        "built_for": torch.cuda.get_arch_list(),
+        "complaint": " ".join(str(each.message) for each in complaints).partition(" (Triggered")[0],
+        "driver": nvidia_driver(),
+    }
+
+
+def _look_at_gpu(number: int) -> dict[str, Any]:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(number)
+    name = torch.cuda.get_device_name(number)
+    capability = torch.cuda.get_device_capability(number)
+    return {"name": name, "free": free, "total": total, "capability": capability}
+
+
+def nvidia_driver(information: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The driver's version, as its kernel module tells it; '': there is none."""
+    try:
+        words = information.read_text(encoding="utf-8").split()
+    except OSError:
+        return ""
+    return next((word for word in words if re.fullmatch(r"\d+\.\d+(\.\d+)?", word)), "unknown")
 
 
 def load_in_stock(model: str) -> dict[str, Any]:
