@@ -44,13 +44,15 @@ def fill_references(data: Path, output: Path, config: Config, url: str) -> None:
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with connect(config, url) as teacher, Progress(*columns, console=_console) as progress:
-        bar = progress.add_task(str(output), total=None)
+        bar = progress.add_task(str(output), total=None, visible=False)
         prepared = prepare(
             data,
             teacher.complete,
             output=output,
             batch_size=BATCH_SIZE,
-            on_progress=lambda asked, total: progress.update(bar, completed=asked, total=total),
+            on_progress=lambda asked, total: progress.update(
+                bar, completed=asked, total=total, visible=True
+            ),
         )
     _console.print(f"{output}: {prepared.filled} filled, {prepared.present} were there before")
     if prepared.unfilled:

@@ -192,5 +192,7 @@ def _require_references(examples: Sequence[Example], path: Path) -> None:
     ]
     if missing:
         count = f"{len(missing)} of {len(examples)} records ({named(missing)})"
-        problem = f"gpt_output is missing in {count}"
-        raise DataError(str(path), [f"{problem}; run `taco prepare {path}` to fill it"])
+        advice = (
+            f"`taco prepare {path} --config CONFIG` fills it, with the config that trains on it"
+        )
+        raise DataError(str(path), [f"gpt_output is missing in {count}; {advice}"])

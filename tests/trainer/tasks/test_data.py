@@ -155,7 +155,8 @@ def test_a_missing_reference_points_to_prepare(write):
     """Training needs `gpt_output`; without the requirement the reference is empty."""
     path = write({"0": GOOD, "1": {"original_prompt": "a"}, "2": {**GOOD, "gpt_output": " "}})
     assert problems_of(path) == [
-        f"gpt_output is missing in 2 of 3 records (1, 2); run `taco prepare {path}` to fill it"
+        f"gpt_output is missing in 2 of 3 records (1, 2); `taco prepare {path} --config CONFIG` "
+        "fills it, with the config that trains on it"
     ]
     examples = load_examples(path, require_references=False)
     assert [e.questions[0].reference_completion for e in examples] == ["Ada", "", " "]
