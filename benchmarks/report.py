@@ -31,7 +31,8 @@ from trainer.evaluation.run_report.examples import Gallery, arrange, items_of
 from trainer.evaluation.run_report.page import write_report
 from trainer.evaluation.run_report.panels import LEARNING, TEACHER
 from trainer.evaluation.run_report.run_files import read_run
-from trainer.policy.inference import Compression, Cut
+from trainer.policy.cuts import Cut
+from trainer.policy.inference import Compression
 from trainer.types import Example, Outcome, Question, TeacherReply
 
 STEPS = 10_000

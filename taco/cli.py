@@ -169,13 +169,21 @@ def compress(
     ] = None,
     length_tokenizer: Annotated[
         str | None,
-        typer.Option(help="auto | cl100k_base | policy | a tokenizer.json; default: the run's own"),
+        typer.Option(
+            help="auto | cl100k_base | policy | words | a tokenizer.json; default: the run's own"
+        ),
     ] = None,
     spacing: Annotated[
         Literal["stock", "original"] | None,
         typer.Option(help="original keeps line breaks and indentation; default: the run's own"),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Meet the rate on the final text")] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep words above this probability in every text; auto: as calibrated for the rate"
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON object a line: rate, words, probabilities")
     ] = False,
@@ -191,6 +199,7 @@ def compress(
         length_tokenizer=length_tokenizer,
         spacing=spacing,
         exact=exact,
+        threshold=threshold,
         as_json=as_json,
     )
 

@@ -1,6 +1,7 @@
 """`taco compress`: texts in, what is left of them out, as the stock package would deploy it."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 DEFAULT_RATE = 0.5
+AUTO = "auto"
 Spacing: TypeAlias = Literal["stock", "original"]
 
 
@@ -27,6 +29,7 @@ def compress_files(
     length_tokenizer: str | None,
     spacing: Spacing | None = None,
     exact: bool,
+    threshold: str | None = None,
     as_json: bool,
 ) -> None:
     """Compress each file, and write the results to stdout in the files' order.
@@ -39,6 +42,8 @@ def compress_files(
         length_tokenizer: what lengths are counted with; None: the run's own.
         spacing: of the kept words, see `CompressionOptions`; None: the run's own.
         exact: meet the rate on the final text, instead of cutting as the stock package does.
+        threshold: keep the words above this probability, whatever the rate; `auto`: above the one
+            that the compressor was calibrated to for the rate.
         as_json: one object a line, with lengths, rate, words and their probabilities.
 
     Raises:
@@ -46,12 +51,16 @@ def compress_files(
     """
     if rate is not None and not 0 < rate <= 1:
         raise UserError(f"--rate: expected a share of the tokens, above 0 and up to 1; got {rate}")
+    if threshold is not None and exact:
+        raise UserError("--exact meets the rate text by text, and --threshold does not: choose one")
+    above = _probability(threshold)
     texts = [_read(file) for file in files or [STDIN]]
     config = config_of_run(Path(model))
     name = model if config is None else model_of_run(Path(model))
     if not any(texts) and not as_json:
         return  # Nothing in, nothing out, and no model to wait for.
 
+    from trainer.policy.calibration import stored_threshold
     from trainer.policy.compressor import PromptCompressorReinforce
     from trainer.policy.contexts import Target
     from trainer.policy.inference import compress_many
@@ -66,11 +75,28 @@ def compress_files(
     )
     lengths = length_tokenizer or (config.policy.length_tokenizer if config else "auto")
     target = Target(rate or (own.compression_rate if own else DEFAULT_RATE))
+    if threshold == AUTO:
+        above = stored_threshold(Path(name), target.rate)
     compressor = PromptCompressorReinforce(name, "auto", length_tokenizer=lengths)
-    results = compress_many(compressor, [[text] for text in texts], options, target, exact=exact)
+    results = compress_many(
+        compressor, [[text] for text in texts], options, target, exact=exact, threshold=above
+    )
     for file, result in zip(files or [STDIN], results, strict=True):
         line = json.dumps(_as_object(file, result), ensure_ascii=False) if as_json else result.text
         sys.stdout.write(f"{line}\n" if line else "")
+
+
+def _probability(threshold: str | None) -> float | None:
+    """What a threshold given as text is; None: none, or one that the compressor knows."""
+    if threshold is None or threshold == AUTO:
+        return None
+    try:
+        number = float(threshold)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise UserError(f"--threshold: expected auto, or a probability below 1; got {threshold}")
+    return number
 
 
 def _read(file: Path) -> str:

@@ -26,6 +26,7 @@ from trainer.types import Example
 
 if TYPE_CHECKING:
     from trainer.evaluation.evaluate import Evaluation
+    from trainer.policy.compressor import PromptCompressorReinforce
 
 BASE = "base"
 OUTPUT = "evaluation"
@@ -175,6 +176,7 @@ def measure(
         options=compression_options(config),
         context_filter=context_filter(config),
         exact=config.evaluation.rate == "exact",
+        thresholds=_thresholds(config, compressors, rates),
         frequencies=document_frequencies(example.original_prompt for example in train_examples),
         seed=config.run.seed,
     )
@@ -213,6 +215,32 @@ def _report(request: Request, measured: Measured) -> None:
     _console.print(
         f"{folder}: asked {counts.asked}, {counts.hits} from the store, {counts.misses} generated"
     )
+
+
+def _thresholds(
+    config: Config,
+    compressors: "Mapping[str, PromptCompressorReinforce]",
+    rates: Sequence[float],
+) -> dict[str, dict[float, float]] | None:
+    """For each compressor and rate one threshold on all texts, if the config cuts by such.
+
+    Calibrated as after training, on the run's texts for validation, or else on those for training.
+    """
+    if config.evaluation.rate != "threshold":
+        return None
+    from trainer.learning.setup import compression_options, load_data
+    from trainer.policy.calibration import calibrate
+
+    train_examples, val_examples = load_data(config, require_references=False)
+    prompts = [example.contexts for example in val_examples or train_examples]
+    options, length = compression_options(config), config.hyperparams.max_seq_len
+    return {
+        name: {
+            each.rate: each.threshold
+            for each in calibrate(compressor, compressor.segmenter(options, length), prompts, rates)
+        }
+        for name, compressor in compressors.items()
+    }
 
 
 def _compressor_paths(request: Request, config: Config) -> dict[str, str]:

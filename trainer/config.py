@@ -70,6 +70,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _threshold_of_a_rate(self) -> "Config":
+        if self.evaluation.rate != "threshold":
+            return self
+        if self.hyperparams.target_token >= 1 or self.hyperparams.use_context_level_filter:
+            raise ValueError(
+                "evaluation.rate: threshold lets texts differ in length around one rate, and "
+                "hyperparams.target_token or use_context_level_filter sets each one's own; leave "
+                "them out, or set evaluation.rate: exact"
+            )
+        if self.policy.loss == "greedy":
+            raise ValueError(
+                "policy.loss: greedy compares texts of the target length, which evaluation.rate: "
+                "threshold gives none in particular; set evaluation.rate: stock"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_target(self) -> "Config":
         if self.policy.rates and self.hyperparams.target_token >= 1:
             raise ValueError(

@@ -61,9 +61,9 @@ def check_length_tokenizer(setting: str) -> Finding:
     """What lengths are counted with is here already."""
     if setting in ("auto", CL100K):
         return _check_cl100k(asked_for=setting == CL100K)
-    if setting == "policy" or Path(setting).is_file():
+    if setting in ("policy", "words") or Path(setting).is_file():
         return ok("tokenizer", f"lengths by {setting}")
-    advice = "set policy.length_tokenizer to auto, cl100k_base, policy or a tokenizer.json"
+    advice = "set policy.length_tokenizer to auto, cl100k_base, policy, words or a tokenizer.json"
     return wrong("tokenizer", f"there is no file {setting}", advice)
 
 

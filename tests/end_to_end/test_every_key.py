@@ -89,6 +89,8 @@ OURS: list[tuple[str, object, str, dict[str, object]]] = [
     ("evaluation.val_share", 0.7, "reward rows", {}),
     ("evaluation.val_interval", 1, "reward rows", HELD_OUT | {"hyperparams.epochs": 2}),
     ("evaluation.rate", "exact", "texts", HELD_OUT),
+    ("evaluation.rate", "threshold", "texts", HELD_OUT),
+    ("policy.length_tokenizer", "words", "texts", {}),
     ("run.seed", 1, "texts", {}),
     ("run.threads", 2, "threads", {}),
 ]

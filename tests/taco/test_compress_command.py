@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_models import CORPUS, load_stock
+from tests.tiny_runs import tiny_config
 from trainer.learning.launch import train_new
 from trainer.policy.compressor import PromptCompressorReinforce
 
@@ -133,3 +134,48 @@ def test_a_run_brings_its_own_rate_and_options(compress, config_file, teacher_ur
     (moved / "result.json").unlink()
     unfinished = compress(stdin=TEXT.encode(), model=moved)
     assert "expected a finished run" in unfinished.err
+
+
+def test_one_threshold_for_every_text(compress, ours):
+    """Words above it are kept, whatever the rate; the JSON has both."""
+    lines = compress("--json", "--threshold", "0.5", "--rate", "0.1", stdin=TEXT.encode()).out
+    (chunk,) = json.loads(lines)["chunks"]
+    assert chunk["threshold"] == 0.5
+    assert chunk["keep"] == [probability > 0.5 for probability in chunk["probabilities"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--threshold", "much"), "expected auto, or a probability below 1; got much"),
+        (("--threshold", "1"), "expected auto, or a probability below 1; got 1"),
+        (("--threshold", "0.5", "--exact"), "choose one"),
+        (("--threshold", "auto"), "train with evaluation.rate: threshold"),
+    ],
+)
+def test_a_threshold_that_is_none(compress, arguments, expected):
+    """One line tells what would be one."""
+    said = compress(*arguments, stdin=TEXT.encode())
+    assert said.code == 1
+    assert expected in " ".join(said.err.split())
+
+
+def test_a_run_deploys_by_the_threshold_that_it_was_calibrated_to(
+    compress, meetings, base, teacher_url, tmp_path
+):
+    """`auto` takes the one that the run stored beside its compressor, at the run's own rate."""
+    config = tiny_config(
+        meetings, base, hyperparams={"epochs": 1}, evaluation={"rate": "threshold"}
+    )
+    told = []
+    result = train_new(config, "trial", teacher_url=teacher_url, runs=tmp_path, report=told.append)
+    (stored,) = json.loads((Path(result.model_path) / "thresholds.json").read_text())["thresholds"]
+    assert (stored["rate"], stored["texts"]) == (0.4, 12)
+    assert stored["achieved_rate"] == pytest.approx(0.4, abs=0.02)
+    assert any(
+        line.startswith(f"threshold {stored['threshold']:.4f} for rate 0.4") for line in told
+    )
+    (line,) = compress(
+        "--json", "--threshold", "auto", stdin=TEXT.encode(), model=result.folder
+    ).out.splitlines()
+    assert json.loads(line)["chunks"][0]["threshold"] == stored["threshold"]

@@ -178,3 +178,15 @@ def test_the_model_card_is_written_from_the_run(taco, run, held_out, teacher_url
     text = path.read_text(encoding="utf-8")
     assert "| trained |" in text
     assert "\nlicense: mit\n" in text
+
+
+def test_one_threshold_for_all_texts(evaluate, run):
+    """Each compressor by its own, calibrated on the run's texts: near the rate as a whole."""
+    said, report = evaluate(run, "evaluation.rate=threshold", "--rates", "0.4")
+    assert said.code == 0, said.err
+    assert report["signature"]["rate_rule"] == "threshold"
+    rows = {row["row"]: row for row in report["rows"]}
+    for name in ("base", "trained"):
+        assert rows[name]["achieved_rate"] == pytest.approx(0.4, abs=0.15)  # Of 12 other texts.
+    exactly = evaluate(run, "evaluation.rate=exact", "--rates", "0.4")[1]
+    assert report["rows"] != exactly["rows"]

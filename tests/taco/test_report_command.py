@@ -18,7 +18,8 @@ from trainer.evaluation.run_report.run_files import read_run
 from trainer.learning.launch import train_new
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import Target
-from trainer.policy.inference import Compression, Cut, compress_many
+from trainer.policy.cuts import Cut
+from trainer.policy.inference import Compression, compress_many
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.scores import load_metric
 from trainer.tasks.data import load_examples

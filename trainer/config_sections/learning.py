@@ -50,7 +50,8 @@ class Policy(Section):
     kl_coeff: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the KL of the policy to the starting compressor's, summed over a text's words."""
     length_tokenizer: str = "auto"
-    """auto | cl100k_base | policy | the path of a tokenizer.json."""
+    """What lengths and budgets are counted in: auto | cl100k_base | policy | words | the path of a
+    tokenizer.json."""
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     """cosine falls to 0 at the last step, as in the reference."""
     warmup_steps: NonNegative = 0

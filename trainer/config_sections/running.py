@@ -44,8 +44,9 @@ class Evaluation(Section):
     """Save the compressor of the best validation, not that of the last step."""
     patience: NonNegative = 0
     """Stop after so many validations that are no better; 0: never."""
-    rate: Literal["stock", "exact"] = "stock"
-    """The cut when compressing with the trained policy; stock is what `llmlingua` deploys."""
+    rate: Literal["stock", "exact", "threshold"] = "stock"
+    """The cut when compressing with the trained policy; stock is what `llmlingua` deploys;
+    `threshold`: one for all texts, so that together they meet the rate, stored with the model."""
     spacing: Literal["stock", "original"] = "stock"
     """How kept words are joined, in training too: `original` leaves them the white space of their
     source, so that code keeps its indentation; `llmlingua` itself folds it."""

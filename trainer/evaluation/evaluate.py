@@ -41,6 +41,8 @@ class Plan:
     context_filter: ContextFilter | None
     exact: bool
     """Cut at the exact rate; otherwise by the stock package's percentile."""
+    thresholds: Mapping[str, Mapping[float, float]] | None
+    """Compressor -> rate -> the threshold on all texts by which to cut; overrides `exact`."""
     frequencies: Mapping[str, int]
     """In how many training texts each word occurs, for the row of the rarest words."""
     seed: int
@@ -134,6 +136,11 @@ def evaluate(
             stock[name][rate] = rate_deviation(by_rule[False], rate)
             exact[name][rate] = rate_deviation(by_rule[True], rate)
             deployed[name] = by_rule[plan.exact]
+            if plan.thresholds:
+                threshold = plan.thresholds[name][rate]
+                deployed[name] = _deployed(
+                    compressor, examples, rate, plan, exact=False, threshold=threshold
+                )
         at_rate = []
         for name, compressions in _all_rows(compressors, deployed, examples, plan).items():
             at_rate.append(_figures(name, rate, compressions, examples, ask, plan))
@@ -154,6 +161,7 @@ def _deployed(
     plan: Plan,
     *,
     exact: bool,
+    threshold: float | None = None,
 ) -> list[Compression]:
     return rows.by_policy(
         compressor,
@@ -161,6 +169,7 @@ def _deployed(
         plan.options,
         Target(rate),
         exact=exact,
+        threshold=threshold,
         context_filter=plan.context_filter,
     )
 

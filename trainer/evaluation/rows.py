@@ -12,7 +12,8 @@ import numpy as np
 from trainer.evaluation.metrics import Scores, score_pairs
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
-from trainer.policy.inference import Compression, Cut, compress_many
+from trainer.policy.cuts import Cut
+from trainer.policy.inference import Compression, compress_many
 from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
 from trainer.rollouts.collect import Ask
 from trainer.rollouts.scores import load_metric
@@ -65,12 +66,18 @@ def by_policy(
     target: Target,
     *,
     exact: bool,
+    threshold: float | None = None,
     context_filter: ContextFilter | None = None,
 ) -> list[Compression]:
-    """As deployed: the stock package's cut, or the exact one."""
-    prompts = [example.contexts for example in examples]
+    """As deployed: by the stock package's cut, the exact one, or one threshold for all."""
     return compress_many(
-        compressor, prompts, options, target, exact=exact, context_filter=context_filter
+        compressor,
+        [example.contexts for example in examples],
+        options,
+        target,
+        exact=exact,
+        threshold=threshold,
+        context_filter=context_filter,
     )
 
 

@@ -148,9 +148,10 @@ def deploy_batch(
     segmenter: Segmenter,
     *,
     exact: bool,
+    threshold: float | None = None,
 ) -> list[CompressedText]:
     """One text per example, cut by the deployment rule."""
-    masks = deployed_masks(batch, compressor, segmenter, exact=exact)
+    masks = deployed_masks(batch, compressor, segmenter, exact=exact, threshold=threshold)
     return deployed_texts(batch, masks, segmenter)
 
 
@@ -160,6 +161,7 @@ def deployed_masks(
     segmenter: Segmenter,
     *,
     exact: bool,
+    threshold: float | None = None,
 ) -> list[KeepMask]:
     """What the deployment rule keeps of each example."""
     return deployment_masks(
@@ -168,6 +170,7 @@ def deployed_masks(
         [prepared.prompt for prepared in batch],
         [prepared.target_rate for prepared in batch],
         exact=exact,
+        threshold=threshold,
     )
 
 

@@ -29,7 +29,9 @@ from trainer.learning.run_folder import (
 )
 from trainer.learning.setup import make_accelerator, prepare_run
 from trainer.learning.train import saved_on_failure, train
+from trainer.learning.validation import calibrate_run
 from trainer.learning.writing import written
+from trainer.policy.calibration import store_thresholds
 from trainer.policy.saving import deployable_path
 from trainer.rollouts.connection import connect
 
@@ -226,6 +228,8 @@ def _finish(run: Run, report: Report) -> Result:
         with saved_on_failure(run, report):  # Nothing since the last checkpoint is lost with it.
             run.finish_model()
             run.compressor.save(wanted, keep_added_tokens=run.segmenter.uses_added_tokens)
+            if run.config.evaluation.rate == "threshold":
+                _calibrate(run, model_path, report)
     run.accelerator.wait_for_everyone()
     root = run.lock.finish() if run.lock else None
     result = Result(
@@ -241,6 +245,19 @@ def _finish(run: Run, report: Report) -> Result:
     if run.accelerator.is_main_process:
         _announce(run, result, report)
     return result
+
+
+def _calibrate(run: Run, model_path: Path, report: Report) -> None:
+    """Store beside the model the thresholds for the rates that it was trained for."""
+    rates = run.config.policy.rates or (run.config.hyperparams.compression_rate,)
+    thresholds = calibrate_run(run, rates)
+    with written(model_path):
+        store_thresholds(model_path, thresholds)
+    for each in thresholds:
+        report(
+            f"threshold {each.threshold:.4f} for rate {each.rate:g}: {each.texts} texts come out "
+            f"at {each.achieved_rate:g}"
+        )
 
 
 def _announce(run: Run, result: Result, report: Report) -> None:

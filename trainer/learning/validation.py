@@ -13,6 +13,7 @@ from trainer.learning.prepared import PreparedExample
 from trainer.learning.processes import collected, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.summary import compression_rate, mean_reward
+from trainer.policy.calibration import Threshold, calibrate
 from trainer.rollouts.collect import CompressedText
 from trainer.rollouts.scores import Metric, best_of
 from trainer.types import Example, Outcome, Rollout
@@ -46,8 +47,25 @@ def deploy(run: Run, step: int, prepared: Sequence[PreparedExample]) -> list[Com
     if run.replay and run.replay.locked_masks:
         masks = [mask for [mask] in run.replay.masks("val", step, prepared, samples=1)]
         return deployed_texts(prepared, masks, run.segmenter)
-    exact = run.config.evaluation.rate == "exact"
-    return deploy_batch(prepared, run.compressor, run.segmenter, exact=exact)
+    threshold = None
+    if run.config.evaluation.rate == "threshold":
+        # Over all validation texts, whichever of them are this process's.
+        [calibrated] = calibrate_run(run, [run.target.rate])
+        threshold = calibrated.threshold
+    return deploy_batch(
+        prepared,
+        run.compressor,
+        run.segmenter,
+        exact=run.config.evaluation.rate == "exact",
+        threshold=threshold,
+    )
+
+
+def calibrate_run(run: Run, rates: Sequence[float]) -> list[Threshold]:
+    """One threshold for each rate, on the texts for validation, or else on those for training."""
+    corpus = run.val_examples or run.train_examples
+    prompts = [example.contexts for example in corpus]
+    return calibrate(run.compressor, run.segmenter, prompts, rates)
 
 
 def validation_scores(

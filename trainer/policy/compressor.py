@@ -83,7 +83,9 @@ class PromptCompressorReinforce(PromptCompressor):
                 llmlingua2_config=dict(llmlingua2_config or {}),
             )
         disable_dropout(self.model)
-        self.length_tokenizer = resolve_length_tokenizer(length_tokenizer, self.tokenizer)
+        self.length_tokenizer = resolve_length_tokenizer(
+            length_tokenizer, self.tokenizer, self.family
+        )
         self.oai_tokenizer = self.length_tokenizer
         self._segmenters: dict[tuple[CompressionOptions, int, LengthTokenizer], Segmenter] = {}
         self._rl_info: list[Mapping[str, Any]] = []

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import ModelError
-from trainer.policy.pieces import encode_ids
+from trainer.policy.families import BERT
+from trainer.policy.pieces import begins_word, encode, encode_ids
 
 CL100K = "cl100k_base"
 _POLICY = "policy"
+WORDS = "words"
 _CL100K_URL = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 _CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 _REMEMBERED_WORDS = 2**18
@@ -54,20 +56,33 @@ class LengthTokenizer:
         return np.fromiter(map(self._count_word, words), np.int64, len(words))
 
 
-def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthTokenizer:
+class _Words(LengthTokenizer):
+    """Counts the policy's words: each is one, however many pieces it has."""
+
+    def count_words(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """1 for each word, int64 (W,)."""
+        return np.ones(len(words), np.int64)
+
+
+def resolve_length_tokenizer(
+    setting: str, policy_tokenizer: Any, family: str = BERT
+) -> LengthTokenizer:
     """Finds the length tokenizer that a config asks for.
 
     Args:
         setting: "auto" (cl100k_base where tiktoken has it on disk, else the policy's own, with a
             warning; never a download), "cl100k_base" (downloaded by tiktoken if need be),
-            "policy", or the path of a `tokenizer.json`.
+            "policy", "words" (the policy's words, one each), or the path of a `tokenizer.json`.
         policy_tokenizer: The compressor's `transformers` tokenizer.
+        family: The compressor's, which decides where its words begin.
 
     Raises:
         ModelError: The file is missing or no tokenizer, or cl100k_base cannot be had.
     """
     if setting == _POLICY:
         return _of_policy(policy_tokenizer)
+    if setting == WORDS:
+        return _of_words(policy_tokenizer, family)
     if setting == CL100K or (setting == "auto" and cl100k_file()):
         return _cl100k()
     if setting == "auto":
@@ -83,6 +98,15 @@ def resolve_length_tokenizer(setting: str, policy_tokenizer: Any) -> LengthToken
 
 def _of_policy(tokenizer: Any) -> LengthTokenizer:
     return LengthTokenizer(_POLICY, lambda text: encode_ids(tokenizer, [text])[0])
+
+
+def _of_words(tokenizer: Any, family: str) -> LengthTokenizer:
+    def first_pieces(text: str) -> list[int]:
+        [encoding] = encode(tokenizer, [text])
+        pieces = zip(encoding.ids, encoding.tokens, strict=True)
+        return [id_ for id_, piece in pieces if begins_word(piece, is_bert=family == BERT)]
+
+    return _Words(WORDS, first_pieces)
 
 
 def _cl100k() -> LengthTokenizer:
@@ -119,8 +143,8 @@ def _of_file(path: Path) -> LengthTokenizer:
         tokenizer = Tokenizer.from_str(content.decode())
     except Exception as error:  # tokenizers raises bare Exception for a file that it cannot read
         raise ModelError(
-            f"Expected `policy.length_tokenizer` to be auto, cl100k_base, policy or the path of a "
-            f"tokenizer.json; {str(path)!r} is none of these: {error}."
+            f"Expected `policy.length_tokenizer` to be auto, cl100k_base, policy, words or the "
+            f"path of a tokenizer.json; {str(path)!r} is none of these: {error}."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -72,6 +72,14 @@ def cut_at(pieces: Sequence[str], ends: frozenset[str], size: int) -> list[Seque
     return chunks
 
 
+def begins_word(piece: str, *, is_bert: bool) -> bool:
+    """Whether a piece starts a new word, no force tokens considered."""
+    if is_bert:
+        return not piece.startswith("##")
+    # A substring test, as in the stock package: "()" and "./" count as punctuation too.
+    return piece in string.punctuation or piece.startswith("▁")
+
+
 class PieceTable:
     """The stock package's rules about single pieces, one row per vocabulary id.
 
@@ -138,13 +146,9 @@ class PieceTable:
         self.text[piece_id] = restored if begins else pure
 
     def _begins_word(self, piece: str, pure: str) -> bool:
-        if self._is_bert:
-            named = pure in self._force_tokens or pure in self._standing_in
-            return named or not piece.startswith("##")
-        # A substring test, as in the stock package: "()" and "./" count as punctuation too.
-        punctuation = piece in string.punctuation
-        named = piece in self._force_tokens or piece in self._standing_in
-        return punctuation or named or piece.startswith("▁")
+        name = pure if self._is_bert else piece
+        named = name in self._force_tokens or name in self._standing_in
+        return named or begins_word(piece, is_bert=self._is_bert)
 
     def restore(self, text: str) -> str:
         """Puts the force tokens back where added tokens stand in for them."""

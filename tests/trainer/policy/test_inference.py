@@ -5,7 +5,8 @@ import pytest
 
 from tests.tiny_models import CORPUS
 from trainer.policy.contexts import Target
-from trainer.policy.inference import compress, compress_at, compress_many, stock_cut
+from trainer.policy.cuts import stock_cut
+from trainer.policy.inference import compress, compress_at, compress_many
 from trainer.policy.words import Chunk, CompressionOptions
 
 PLAIN = CompressionOptions()

@@ -4,8 +4,12 @@ import hashlib
 
 import pytest
 
+from tests.tiny_models import CORPUS
 from trainer.errors import ModelError
+from trainer.policy.compressor import PromptCompressorReinforce
+from trainer.policy.inference import compress
 from trainer.policy.lengths import LengthTokenizer, resolve_length_tokenizer
+from trainer.policy.words import CompressionOptions
 
 
 def test_words_are_encoded_once():
@@ -63,3 +67,14 @@ def test_unreadable_tokenizer_file(bert, tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(ModelError, match=r"Expected `policy\.length_tokenizer` to be auto"):
         resolve_length_tokenizer(str(file), bert.tokenizer)
+
+
+def test_words_are_the_policys_and_one_each(pair):
+    """A text is as long as the segmenter finds words in it, however many pieces they have."""
+    words = PromptCompressorReinforce(str(pair.path), "cpu", length_tokenizer="words")
+    prompt = words.segmenter(CompressionOptions()).segment([" ".join(CORPUS)])
+    counts = [chunk.word_tokens for chunk in prompt.chunks]
+    assert all((count_W == 1).all() for count_W in counts)
+    assert prompt.original_tokens == sum(map(len, counts))
+    half = compress(words, [" ".join(CORPUS)], CompressionOptions(), rate=0.5, exact=True)
+    assert half.compressed_tokens == pytest.approx(half.original_tokens / 2, abs=1)

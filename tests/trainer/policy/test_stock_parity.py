@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.tiny_models import CORPUS
 from trainer.policy.contexts import ContextFilter
-from trainer.policy.inference import Cut, compress
+from trainer.policy.cuts import Cut
+from trainer.policy.inference import compress
 from trainer.policy.scoring import keep_probabilities
 from trainer.policy.words import CompressionOptions
 

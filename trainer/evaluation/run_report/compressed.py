@@ -12,6 +12,7 @@ from trainer.learning.checkpoint import load_latest
 from trainer.learning.run_folder import CHECKPOINTS
 from trainer.learning.setup import compression_options
 from trainer.learning.trainable import adapt
+from trainer.policy.calibration import calibrate
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.inference import Compression, compress_at
 from trainer.types import Example
@@ -74,11 +75,12 @@ def _compressed(
     examples: Sequence[Example],
     rates: Sequence[float],
 ) -> Compressed:
-    by_rate = compress_at(
-        compressor,
-        [example.contexts for example in examples],
-        compression_options(config),
-        rates,
-        exact=config.evaluation.rate == "exact",
-    )
+    prompts, options = [example.contexts for example in examples], compression_options(config)
+    thresholds = None
+    if config.evaluation.rate == "threshold":
+        segmenter = compressor.segmenter(options)
+        calibrated = calibrate(compressor, segmenter, prompts, rates)
+        thresholds = [each.threshold for each in calibrated]
+    exact = config.evaluation.rate == "exact"
+    by_rate = compress_at(compressor, prompts, options, rates, exact=exact, thresholds=thresholds)
     return Compressed(label, tuple(map(tuple, by_rate)))

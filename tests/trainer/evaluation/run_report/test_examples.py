@@ -5,7 +5,8 @@ import numpy as np
 from tests.run_folders import HOSTILE
 from trainer.evaluation.run_report.compressed import Compressed
 from trainer.evaluation.run_report.examples import MOST_WORDS, arrange, items_of
-from trainer.policy.inference import Compression, Cut
+from trainer.policy.cuts import Cut
+from trainer.policy.inference import Compression
 from trainer.rollouts.scores import load_metric
 from trainer.types import Example, Outcome, Question, TeacherReply
 from trainer.visible import visible
