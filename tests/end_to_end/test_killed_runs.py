@@ -17,7 +17,7 @@ from trainer.learning.lockfile import Lock
 from trainer.learning.run_folder import saved_weights_digest
 
 KILLS = int(os.environ.get("TACO_SOAK_KILLS", "5"))
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 @pytest.fixture(scope="module")
