@@ -3,6 +3,7 @@
 Each is used as its documentation shows, and with its own way of writing many rows where it has one.
 """
 
+import sqlite3
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -68,14 +69,21 @@ class Ours:
         return self._store.size_bytes() / completions
 
 
+def bare_lookup(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """Find the completions of `keys` by `sqlite3` alone, key by key."""
+    rows = {key: connection.execute(_SELECT, (key,)).fetchone() for key in keys}
+    assert None not in rows.values()
+
+
+_SELECT = """
+    SELECT key, text, finish_reason, usage, extra,
+           provenance, latency_ms, content_digest, created_at
+    FROM completions WHERE key = ?
+"""
+
+
 class BareSqlite3:
     """The limit: `sqlite3` alone on our tables, with our durability, and rows that are ready."""
-
-    _SELECT = """
-        SELECT key, text, finish_reason, usage, extra,
-               provenance, latency_ms, content_digest, created_at
-        FROM completions WHERE key = ?
-    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "bare.sqlite"
@@ -100,8 +108,7 @@ class BareSqlite3:
 
     def lookup(self, keys: Sequence[bytes]) -> None:
         """Find them all."""
-        rows = {key: self._connection.execute(self._SELECT, (key,)).fetchone() for key in keys}
-        assert None not in rows.values()
+        bare_lookup(self._connection, keys)
 
 
 class Diskcache:

@@ -8,6 +8,8 @@ key that is looked up was looked up before, and its pages were read from the dis
 
     p50_10m_vs_10k, p99_10m_vs_10k              one look-up, median of the runs' ratios
     p50_256_10m_vs_10k, p99_256_10m_vs_10k      a batch of 256
+    sqlite3_p50_256_10m_vs_10k, p99 likewise    the batch, key by key through `sqlite3` alone: what
+                                                of it is not ours to mend
     open_seconds_10m                            opening the large store for writing, with its checks
     bytes_per_row                               file size, requests with their texts included
 
@@ -21,16 +23,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from typing import TypeAlias
 
 from rich.console import Console
 
 from benchmarks import bulk
+from benchmarks.peers import bare_lookup
 from benchmarks.results import publish, show
 from cache import CompletionStore
+from cache.sqlite_file import connect_reader
 
 LARGE, SMALL = 10_000_000, 10_000
 LOOKUPS = 100_000
@@ -38,6 +44,8 @@ RUNS = 5
 BATCH = 256
 _TURNS = 20
 _BYTES_PER_ROW = 1_300  # With room to spare.
+
+Lookup: TypeAlias = Callable[[Sequence[bytes]], object]
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -59,6 +67,7 @@ class Measured:
     bytes_per_row: float
     single: list[tuple[Latency, Latency]]
     batched: list[tuple[Latency, Latency]]
+    bare: list[tuple[Latency, Latency]]  # Batches through `sqlite3` alone.
 
 
 def main() -> None:
@@ -99,10 +108,18 @@ def measure(folder: Path, large: Path, lookups: int, runs: int) -> Measured:
         stores = [stack.enter_context(CompletionStore.open(path)) for path in (small, large)]
         for store, wanted in zip(stores, keys, strict=True):
             _require_all(store, wanted)
-        single = [_run(stores, keys, 1) for _ in range(runs)]
-        batched = [_run(stores, keys, BATCH) for _ in range(runs)]
+        ours = [store.lookup for store in stores]
+        single = [_run(ours, keys, 1) for _ in range(runs)]
+        batched = [_run(ours, keys, BATCH) for _ in range(runs)]
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(closing(connect_reader(path))) for path in (small, large)
+        ]
+        bare = [partial(bare_lookup, connection) for connection in connections]
+        _run(bare, keys, BATCH)  # Warms up.
+        alone = [_run(bare, keys, BATCH) for _ in range(runs)]
     size = large.stat().st_size / rows
-    return Measured(rows, open_seconds, size, single, batched)
+    return Measured(rows, open_seconds, size, single, batched, alone)
 
 
 def report(measured: Measured) -> None:
@@ -112,7 +129,11 @@ def report(measured: Measured) -> None:
         ("", f"{SMALL:,} rows", f"{measured.rows:,} rows", "ratio"),
         [
             _table_row(f"{name}, {label}", runs, of)
-            for label, runs in (("single", measured.single), ("batch of 256", measured.batched))
+            for label, runs in (
+                ("single", measured.single),
+                ("batch of 256", measured.batched),
+                ("the same, sqlite3 alone", measured.bare),
+            )
             for name, of in _PERCENTILES.items()
         ],
     )
@@ -126,8 +147,12 @@ def report(measured: Measured) -> None:
 def figures_of(measured: Measured) -> dict[str, float]:
     """What `scale.json` holds. The names say 10m; `rows` says how many there were."""
     ratios = {
-        f"{name}{infix}_10m_vs_10k": round(_ratio(runs, of), 3)
-        for infix, runs in (("", measured.single), ("_256", measured.batched))
+        f"{label.format(name)}_10m_vs_10k": round(_ratio(runs, of), 3)
+        for label, runs in (
+            ("{}", measured.single),
+            ("{}_256", measured.batched),
+            ("sqlite3_{}_256", measured.bare),
+        )
         for name, of in _PERCENTILES.items()
     }
     return {
@@ -174,24 +199,24 @@ def _require_all(store: CompletionStore, keys: Sequence[bytes]) -> None:
 
 
 def _run(
-    stores: Sequence[CompletionStore], keys: Sequence[Sequence[bytes]], size: int
+    lookups: Sequence[Lookup], keys: Sequence[Sequence[bytes]], size: int
 ) -> tuple[Latency, Latency]:
     """Look up all keys in both stores, `size` at a time, by turns."""
     spent: tuple[list[float], list[float]] = ([], [])
     turn = max(size, len(keys[0]) // _TURNS // size * size)
     for start in range(0, len(keys[0]), turn):
-        for store, wanted, seconds in zip(stores, keys, spent, strict=True):
-            seconds += _timed_lookups(store, wanted[start : start + turn], size)
+        for lookup, wanted, seconds in zip(lookups, keys, spent, strict=True):
+            seconds += _timed(lookup, wanted[start : start + turn], size)
     small, large = map(_latency, spent)
     return small, large
 
 
-def _timed_lookups(store: CompletionStore, keys: Sequence[bytes], size: int) -> list[float]:
+def _timed(lookup: Lookup, keys: Sequence[bytes], size: int) -> list[float]:
     spent = []
     for start in range(0, len(keys) - size + 1, size):
         wanted = keys[start : start + size]
         began = time.perf_counter()
-        store.lookup(wanted)
+        lookup(wanted)
         spent.append(time.perf_counter() - began)
     return spent
 

@@ -43,7 +43,7 @@ def test_the_figures_have_their_shape(tmp_path, large):
     figures = scale.figures_of(scale.measure(tmp_path, large, lookups=1024, runs=2))
     assert figures["rows"] == 200_000
     assert all(value > 0 for value in figures.values())
-    for name in ("p50", "p99", "p50_256", "p99_256"):
+    for name in ("p50", "p99", "p50_256", "p99_256", "sqlite3_p50_256", "sqlite3_p99_256"):
         assert 0.01 < figures[f"{name}_10m_vs_10k"] < 1000
     assert 300 < figures["bytes_per_row"] < 3000
 
