@@ -11,7 +11,8 @@ replayed_vs_bare    the same of a service in replay mode, which reads each answe
 cached_vs_litellm   the same over LiteLLM's proxy with its in-memory cache (null where --litellm
                     names none). Ours keeps answers on disk, commits before it answers and joins
                     equal requests; theirs has many providers, virtual keys, budgets and guardrails
-batch_items_per_s   stored items on the batch route: texts of 500 bytes, answers of 200, 256 a batch
+batch_items_per_s   stored items on the batch route, from memory too: texts of 500 bytes, answers of
+                    200, 256 a batch
 miss_added_ms_*     latency of a miss through the service (asked, committed to disk with
                     synchronous=FULL, answered) less that of asking the upstream itself, one at a
                     time, at the same percentile
