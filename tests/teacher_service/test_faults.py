@@ -116,9 +116,12 @@ def test_an_outage_opens_the_breaker_and_those_who_wait_are_served_after_it(star
 
 
 def test_an_upstream_that_fails_everything_is_not_asked_twice_as_much(start_on, faulty):
-    """Retries stay within their share of the calls and the reserve."""
+    """Retries stay within their share of the calls and the reserve.
+
+    With time for each: an attempt that ends before it arrives is one that the upstream never sees.
+    """
     limits = {"retry_share": 0.2, "retry_reserve": 5, "breaker_failures": 10_000}
-    service = start_on(upstream=limits)
+    service = start_on(upstream=limits, openai={"attempt_timeout_s": 30, "total_timeout_s": 120})
     faulty.faults, faulty.share = ["500"], 1.0
     items = ask(service, *[f"Name{number}" for number in range(50)])
     assert {item["outcome"] for item in items} == {"failed"}
