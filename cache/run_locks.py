@@ -2,7 +2,8 @@
 
 A lock file has one JSON document a line: a header `{"lock": 1, ...}`, leaves, and (once the run
 is finished) a trailer `{"leaves": ..., "root": ...}`. A leaf has `"replies": [[outcome,
-fingerprint, content digest], ...]`, the last two as hexadecimal digits or null.
+fingerprint, content digest], ...]`, the last two as hexadecimal digits or null; and `"judgements"`
+of the same form, where the teacher judged the replies.
 """
 
 import json
@@ -80,7 +81,7 @@ def _answers_of(path: Path, number: int, line: bytes) -> list[NeededAnswer]:
         )
         return [
             NeededAnswer(number, place, bytes.fromhex(key), bytes.fromhex(digest))
-            for _, key, digest in leaf.get("replies", ())
+            for _, key, digest in (*leaf.get("replies", ()), *leaf.get("judgements", ()))
             if key is not None
         ]
     except (ValueError, AttributeError, TypeError, IndexError):

@@ -79,6 +79,8 @@ def _lines(
     yield "training", f"at most {asked.training.calls:,} calls"
     times = f"{asked.validations:,} {'time' if asked.validations == 1 else 'times'}"
     yield "validation", f"{times}, at most {asked.validation.calls:,} calls"
+    if asked.judging.calls:
+        yield "judging", f"every answer once, at most {asked.judging.calls:,} calls"
     yield (
         "prompt tokens",
         f"at most {total.prompt_tokens:,}, counted with {asked.tokenizer} (the teacher's own "
@@ -86,7 +88,8 @@ def _lines(
     )
     yield (
         "completion tokens",
-        f"at most {asked.completion_tokens:,} (task.max_tokens: {asked.max_tokens:,} a call)",
+        f"at most {asked.completion_tokens:,} (task.max_tokens: {asked.max_tokens:,} a call"
+        + (f", judge.max_tokens: {asked.judge_tokens:,})" if asked.judging.calls else ")"),
     )
     if prices is None:
         yield (

@@ -14,7 +14,7 @@ from taco.errors import UserError
 from taco.train import teacher_for
 from trainer.config import Config
 from trainer.config_file import load_config, overridden, restored
-from trainer.rollouts.scores import load_metric, model_metrics
+from trainer.rollouts.scoring import load_scorer, open_judge
 from trainer.rollouts.teacher_counts import TeacherCounts
 from trainer.tasks.data import (
     data_digest,
@@ -70,7 +70,7 @@ def evaluate_command(request: Request, teacher: Path | None, store: Path | str |
     metrics = request.metrics or (config.reward.metric,)
     for metric in metrics:
         # A misspelt one is said now, before anything is paid for; a model is loaded once.
-        load_metric(metric, model_metrics(config))
+        load_scorer(config, metric)
     paths = _compressor_paths(request, config)
     data, examples = held_out_examples(config, request.data, request.limit)
     with teacher_for(config, teacher, store) as url:
@@ -125,7 +125,7 @@ class Measured:
     signature: dict[str, Any]
     """What was evaluated: models, data, template, teacher, how texts were compressed."""
     counts: TeacherCounts
-    """Of the teacher's answers."""
+    """Of the teacher's answers, those as a judge among them."""
 
 
 def measure(
@@ -170,19 +170,22 @@ def measure(
     }
     train_examples = load_examples(Path(config.data.train_file_path), require_references=False)
     warn_of_shared_texts(train_examples, examples, str(data))
-    plan = Plan(
-        rates=rates,
-        metrics=tuple(load_metric(name, model_metrics(config)) for name in metrics),
-        options=compression_options(config),
-        context_filter=context_filter(config),
-        exact=config.evaluation.rate == "exact",
-        thresholds=_thresholds(config, compressors, rates),
-        frequencies=document_frequencies(example.original_prompt for example in train_examples),
-        seed=config.run.seed,
-    )
     with connect(config, url) as teacher:
-        evaluation = evaluate(compressors, examples, teacher.complete, plan, report)
-        counts, teacher_digest = teacher.counts, teacher.digest()
+        teacher_digest = teacher.digest()
+        scorers = [load_scorer(config, name, teacher=teacher_digest) for name in metrics]
+        judge = open_judge(config.judge, teacher)
+        plan = Plan(
+            rates=rates,
+            scorers=tuple(scorers),
+            options=compression_options(config),
+            context_filter=context_filter(config),
+            exact=config.evaluation.rate == "exact",
+            thresholds=_thresholds(config, compressors, rates),
+            frequencies=document_frequencies(example.original_prompt for example in train_examples),
+            seed=config.run.seed,
+        )
+        evaluation = evaluate(compressors, examples, teacher.complete, plan, report, judge.complete)
+        counts = teacher.counts + judge.counts
     signature = {
         "models": {name: _named_model(path) for name, path in paths.items()},
         "data": f"{data} sha256:{data_digest(data)[:16]}, {len(examples)} examples",

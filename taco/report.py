@@ -18,8 +18,10 @@ from trainer.config import Config
 from trainer.config_file import restored
 from trainer.errors import TrainerError
 from trainer.rollouts.connection import connect, find_teacher
-from trainer.rollouts.scores import load_metric, model_metrics
-from trainer.types import Example, TeacherItem, TeacherReply
+from trainer.rollouts.scoring import load_scorer, open_judge
+from trainer.rollouts.teacher_client import TeacherClient
+from trainer.rollouts.teacher_counts import TeacherCounts
+from trainer.types import Example, TeacherReply
 from trainer.visible import visible
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def _gallery(request: Request, runs: Sequence["RunRecord"], notes: list[str]) ->
     try:
         config = restored(first.description.get("config"), first.folder / "run.json")
         _, examples = held_out_examples(config, request.data, request.examples)
-        from trainer.evaluation.run_report.examples import arrange, items_of
+        from trainer.evaluation.run_report.examples import arrange
     except (TrainerError, UserError) as error:
         notes.append(f"no examples: {error}")
         return None
@@ -94,15 +96,9 @@ def _gallery(request: Request, runs: Sequence["RunRecord"], notes: list[str]) ->
     sides = _sides(runs, config, examples, rates, notes)
     if not sides:
         return None
-    replies = _replies(request, config, first, items_of(sides, examples), notes)
-    return arrange(
-        sides,
-        examples,
-        rates,
-        config.hyperparams.compression_rate,
-        replies,
-        load_metric(config.reward.metric, model_metrics(config)),
-    )
+    heard = _heard(request, config, first, sides, examples, notes)
+    start = config.hyperparams.compression_rate
+    return arrange(sides, examples, rates, start, heard, config.reward.metric)
 
 
 def _rates(run: "RunRecord", config: Config) -> tuple[float, ...]:
@@ -144,31 +140,49 @@ def _sides(
     return sides
 
 
-def _replies(
+def _heard(
     request: Request,
     config: Config,
     run: "RunRecord",
-    items: Sequence[TeacherItem],
+    sides: Sequence["Compressed"],
+    examples: Sequence[Example],
     notes: list[str],
-) -> Sequence[TeacherReply] | None:
-    """What the teacher answered, or answers if it may be asked; None, with a note: who knows."""
+) -> Sequence[tuple[TeacherReply, float | None]] | None:
+    """What the teacher answered, or may answer now, with scores; None, with a note: who knows."""
     if request.ask:
         with (
             teacher_for(config, request.teacher, request.store) as url,
             connect(config, url) as teacher,
         ):
-            replies = teacher.complete(items)
-        _console.print(f"asked {teacher.counts.asked}, {teacher.counts.misses} generated")
-        return replies
+            heard, counts = _scored(config, teacher, sides, examples)
+        _console.print(f"asked {counts.asked}, {counts.misses} generated")
+        return heard
     try:
         with (
             _stored_answers(request.store, config, run.description.get("teacher")) as url,
             connect(config, url, stored_only=True) as teacher,
         ):
-            return teacher.complete(items)
+            return _scored(config, teacher, sides, examples)[0]
     except (TrainerError, UserError) as error:
         notes.append(f"no answers of the teacher: {error}")
         return None
+
+
+def _scored(
+    config: Config,
+    teacher: TeacherClient,
+    sides: Sequence["Compressed"],
+    examples: Sequence[Example],
+) -> tuple[list[tuple[TeacherReply, float | None]], TeacherCounts]:
+    """The teacher's replies with their scores, and what it was asked."""
+    from trainer.evaluation.metrics import score_replies
+    from trainer.evaluation.run_report.examples import comparisons_of, items_of
+
+    scorer, judge = load_scorer(config), open_judge(config.judge, teacher)
+    replies = teacher.complete(items_of(sides, examples))
+    compared = [[each] for each in comparisons_of(sides, examples, replies)]
+    scores = score_replies(scorer, replies, compared, judge.complete).values
+    return list(zip(replies, scores, strict=True)), teacher.counts + judge.counts
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The whole configuration: the reference's six sections with its keys, and nine of our own.
+"""The whole configuration: the reference's six sections with its keys, and ten of our own.
 
 `trainer.config_file` reads it from YAML. Neither needs torch or a network, so that a bad config is
 answered at once. Helpers elsewhere get the values they use, never a config.
@@ -13,7 +13,7 @@ from trainer.config_sections.fields import Section
 from trainer.config_sections.learning import Compute, Policy, Reuse, Reward
 from trainer.config_sections.reference import Data, Device, Hyperparams, Logging, Model, Task
 from trainer.config_sections.running import Budget, Evaluation, Run, Teacher
-from trainer.config_sections.scoring import BertScore
+from trainer.config_sections.scoring import BertScore, Judge
 
 
 class Config(Section):
@@ -29,6 +29,7 @@ class Config(Section):
     policy: Policy = Policy()
     reward: Reward = Reward()
     bertscore: BertScore = BertScore()
+    judge: Judge = Judge()
     teacher: Teacher = Teacher()
     budget: Budget = Budget()
     reuse: Reuse = Reuse()

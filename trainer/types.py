@@ -5,6 +5,7 @@ Shapes are part of a tensor's name, from this legend:
     B examples · S rollouts per example · C chunks · W words · T pieces (model tokens)
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,6 +48,8 @@ class Outcome(StrEnum):
     """The compressed text missed the target length; it never reached the teacher."""
     REFUSED = "refused"
     """The API declared a refusal or a content filter; masked in loss and baseline."""
+    UNJUDGED = "unjudged"
+    """The teacher answered, and as a judge of that answer gave no score; masked likewise."""
     FAILED = "failed"
     """No answer after retries; masked in loss and baseline."""
 
@@ -87,6 +90,10 @@ class TeacherReply:
     """Why it was refused or failed; None for an answer."""
 
 
+Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
+"""The teacher: a reply for each item, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a rollout was recorded that this run did not draw itself."""
@@ -110,11 +117,14 @@ class Rollout:
     compressed_tokens: int
     outcome: Outcome
     reward: float | None
-    """None exactly when the outcome is REFUSED or FAILED."""
+    """None exactly when the outcome is REFUSED, UNJUDGED or FAILED."""
     length_case: str | None
     """Which rule of the length check applied ("over_compressed", "out_of_tolerance"), or None."""
     replies: tuple[TeacherReply, ...] = ()
     """One per question, in the example's order; empty when the teacher was not asked."""
+    judgements: tuple[TeacherReply, ...] = ()
+    """What the teacher, as a judge, said of the replies, in their order; of an empty one, nothing.
+    Empty where the reward needs no judge."""
     scores: tuple[float, ...] = ()
     """The metric of each question's answer; empty unless the outcome is SCORED. The reward is their
     mean, less what the length costs."""

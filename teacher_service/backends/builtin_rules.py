@@ -10,7 +10,7 @@ one counts as its continuation, and its words can mislead, as they would a human
 
 No question: a summary, one line for each cue word that has a value of its kind and a name near it;
 of code, after a line that begins with "Code:", what `builtin_code` finds in it. After "Shorten:",
-the text without its small words.
+the text without its small words. As a judge of answers, what `builtin_judge` finds.
 
 How the last user message is read: the last line that begins with "Question:" holds the question;
 the transcript follows the first "Transcript:", "Meeting:", "Context:", "Document:", "Text:",
@@ -26,8 +26,9 @@ from enum import Enum
 from functools import lru_cache
 
 from teacher_service.backends.builtin_code import summarize_code
+from teacher_service.backends.builtin_judge import judge
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Part of the teacher's identity: to be raised with every change that can change an answer."""
 
 UNKNOWN = "unknown"
@@ -107,6 +108,8 @@ def answer(messages: Sequence[Mapping[str, str]]) -> str:
         One word for a question, lines for a summary, "unknown" where nothing fits.
     """
     prompt = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    if judgement := judge(prompt):
+        return judgement
     transcript, question = split_prompt(prompt)
     marker = _marker(prompt)
     if question is None and marker == "Code:":

@@ -21,7 +21,6 @@ from trainer.policy.contexts import Target
 from trainer.policy.cuts import Cut
 from trainer.policy.inference import Compression, compress_many
 from trainer.policy.words import CompressionOptions
-from trainer.rollouts.scores import load_metric
 from trainer.tasks.data import load_examples
 from trainer.types import Example, Outcome, Question, TeacherReply
 from trainer.visible import visible
@@ -167,7 +166,7 @@ def test_hostile_texts_are_shown_as_text(tmp_path, browser):
     example = Example(HOSTILE, ("x",), (Question(HOSTILE, HOSTILE),))
     answer = TeacherReply(Outcome.SCORED, HOSTILE + "y" * 1_000_000)
     sides = [Compressed(HOSTILE, ((cut,), (cut,)))]
-    gallery = arrange(sides, [example], (0.3, 0.5), 0.3, [answer, answer], load_metric("f1"))
+    gallery = arrange(sides, [example], (0.3, 0.5), 0.3, [(answer, 0.5)] * 2, "f1")
     path = tmp_path / "report.html"
     write_report([read_run(folder)], path, gallery, [HOSTILE])
     assert path.stat().st_size < LARGEST / 10

@@ -114,7 +114,7 @@ class Reward(Section):
     """What a rollout is worth. The numbers are the reference's."""
 
     metric: str = "bleu"
-    """bertscore | bleu | chrf | exact_match | f1 | rouge1 | rouge2 | rougeL |
+    """bertscore | bleu | chrf | exact_match | f1 | judge | rouge1 | rouge2 | rougeL |
     your_package.module:function, or a weighted sum such as `0.7*f1 + 0.3*rougeL`."""
     compression_tolerance: Share | None = None
     """A share of the original length; when set, it overrides `compression_relaxation_tokens`."""

@@ -7,6 +7,7 @@ example by example, as many tokens as the last compressor used, so that no row w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -21,9 +22,9 @@ from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.inference import Compression
 from trainer.policy.words import CompressionOptions
-from trainer.rollouts.collect import Ask
-from trainer.rollouts.scores import Metric
-from trainer.types import Example
+from trainer.rollouts.judge import Comparison
+from trainer.rollouts.scoring import Scorer
+from trainer.types import Ask, Example, Question, TeacherReply
 
 NONE = "none"
 RESAMPLES = 2_000
@@ -36,7 +37,7 @@ class Plan:
     """What to measure, and how texts are compressed."""
 
     rates: tuple[float, ...]
-    metrics: tuple[Metric, ...]
+    scorers: tuple[Scorer, ...]
     options: CompressionOptions
     context_filter: ContextFilter | None
     exact: bool
@@ -111,6 +112,7 @@ def evaluate(
     ask: Ask,
     plan: Plan,
     report: Callable[[str], None] = print,
+    ask_judge: Ask | None = None,
 ) -> Evaluation:
     """Measure.
 
@@ -121,7 +123,9 @@ def evaluate(
         ask: the teacher.
         plan: what to measure.
         report: told of the progress.
+        ask_judge: the teacher as a judge, where a scorer has one.
     """
+    judged = partial(_figures, examples=examples, ask=ask, ask_judge=ask_judge, plan=plan)
     figures: list[RowFigures] = []
     differences: list[Difference] = []
     stock: dict[str, dict[float, float]] = {name: {} for name in compressors}
@@ -143,7 +147,7 @@ def evaluate(
                 )
         at_rate = []
         for name, compressions in _all_rows(compressors, deployed, examples, plan).items():
-            at_rate.append(_figures(name, rate, compressions, examples, ask, plan))
+            at_rate.append(judged(name, rate, compressions))
             report(f"rate {rate:g}: {name} judged")
         figures += at_rate
         differences += _differences(at_rate, list(compressors), examples, plan)
@@ -201,23 +205,22 @@ def _figures(
     name: str,
     rate: float,
     compressions: Sequence[Compression],
+    *,
     examples: Sequence[Example],
     ask: Ask,
+    ask_judge: Ask | None,
     plan: Plan,
 ) -> RowFigures:
     replies = ask(rows.items_of(compressions, examples))
-    questions = [question for example in examples for question in example.questions]
-    references = [(question.reference_completion,) for question in questions]
-    answers = [question.answers for question in questions]
+    agreement, correctness = (
+        tuple(score_replies(scorer, replies, answers, ask_judge) for scorer in plan.scorers)
+        if any(answers)
+        else ()
+        for answers in _answers(replies, examples)
+    )
     originals = [example.original_prompt for example in examples]
     texts = [compression.text for compression in compressions]
     saved = [c.original_tokens - c.compressed_tokens for c in compressions]
-    agreement = tuple(score_replies(metric, replies, references) for metric in plan.metrics)
-    correctness = (
-        tuple(score_replies(metric, replies, answers) for metric in plan.metrics)
-        if any(answers)
-        else ()
-    )
     return RowFigures(
         name=name,
         requested_rate=1.0 if name == NONE else rate,
@@ -233,6 +236,27 @@ def _figures(
         correctness_intervals=tuple(
             mean_interval(scores, examples, plan.seed) for scores in correctness
         ),
+    )
+
+
+def _answers(
+    replies: Sequence[TeacherReply], examples: Sequence[Example]
+) -> tuple[list[list[Comparison]], list[list[Comparison]]]:
+    """Each reply beside the teacher's own answer on the original, and beside people's answers."""
+    asked = [(question, example) for example in examples for question in example.questions]
+
+    def beside(references: Callable[[Question], Sequence[str]]) -> list[list[Comparison]]:
+        return [
+            [
+                Comparison(reply.text, reference, question.question, example.original_prompt)
+                for reference in references(question)
+            ]
+            for reply, (question, example) in zip(replies, asked, strict=True)
+        ]
+
+    return (
+        beside(lambda question: [question.reference_completion]),
+        beside(lambda question: question.answers),
     )
 
 

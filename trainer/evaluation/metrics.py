@@ -1,11 +1,14 @@
 """How well replies agree with their references, as figures that carry their signature."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
-from trainer.rollouts.scores import Metric, best_of
-from trainer.types import Outcome, TeacherReply
+from trainer.rollouts.judge import Comparison
+from trainer.rollouts.scores import Metric
+from trainer.rollouts.scoring import Scorer, Verdict
+from trainer.types import Ask, Outcome, TeacherReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,8 @@ class Scores:
     signature: str
     """Name, options and version of the metric: what reproduces the figure."""
     values: tuple[float | None, ...]
-    """One per reply; None where the teacher refused or failed, which is no score of zero."""
+    """One per reply; None where the teacher refused or failed, or its judge did not say: that is no
+    score of zero."""
 
     @property
     def answered(self) -> int:
@@ -31,31 +35,35 @@ class Scores:
 
 
 def score_pairs(metric: Metric, pairs: Sequence[tuple[TeacherReply, str]]) -> Scores:
-    """Score (reply, reference) pairs."""
-    return score_replies(
-        metric, [reply for reply, _ in pairs], [(reference,) for _, reference in pairs]
-    )
+    """Score (reply, reference) pairs by a metric that needs no judge."""
+    scorer = Scorer(metric.name, metric.signature, metric)
+    replies = [reply for reply, _ in pairs]
+    return score_replies(scorer, replies, [[Comparison(r.text, ref, None, "")] for r, ref in pairs])
 
 
 def score_replies(
-    metric: Metric, replies: Sequence[TeacherReply], references: Sequence[Sequence[str]]
+    scorer: Scorer,
+    replies: Sequence[TeacherReply],
+    answers: Sequence[Sequence[Comparison]],
+    ask: Ask | None = None,
 ) -> Scores:
     """Score replies, each against the nearest of its own references.
 
     Args:
-        metric: what to score by.
+        scorer: what to score by.
         replies: what the teacher said.
-        references: for each reply; none gives no score.
+        answers: each reply's text beside every one of its references; none gives no score.
+        ask: the scorer's judge, where it has one.
     """
     scored = [
-        reply.outcome is Outcome.SCORED and bool(its_own)
-        for reply, its_own in zip(replies, references, strict=True)
+        its_own if reply.outcome is Outcome.SCORED else ()
+        for reply, its_own in zip(replies, answers, strict=True)
     ]
-    answered = [
-        (reply.text, its_own)
-        for reply, its_own, has_score in zip(replies, references, scored, strict=True)
-        if has_score
-    ]
-    scores = iter(best_of(metric, answered))
-    values = tuple(next(scores) if has_score else None for has_score in scored)
-    return Scores(metric.name, metric.signature, values)
+    verdicts = iter(scorer.score([answer for its_own in scored for answer in its_own], ask))
+    values = tuple(_best(islice(verdicts, len(its_own))) for its_own in scored)
+    return Scores(scorer.name, scorer.signature, values)
+
+
+def _best(verdicts: Iterable[Verdict]) -> float | None:
+    """The highest score; None where there is none."""
+    return max((each.score for each in verdicts if each.score is not None), default=None)

@@ -15,7 +15,6 @@ from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.cuts import Cut
 from trainer.policy.inference import Compression, compress_many
 from trainer.policy.words import Chunk, CompressionOptions, SegmentedPrompt, Segmenter
-from trainer.rollouts.collect import Ask
 from trainer.rollouts.scores import load_metric
 from trainer.tasks.rules import (
     clues_first,
@@ -24,7 +23,7 @@ from trainer.tasks.rules import (
     rarest_first,
     stop_word_drop,
 )
-from trainer.types import Example, TeacherItem
+from trainer.types import Ask, Example, TeacherItem
 
 _WORD = re.compile(r"\w+")
 

@@ -26,8 +26,12 @@ class Allowance:
     processes: int
     """How many ask at one time, each for about as much."""
 
-    def check(self, items: Sequence[TeacherItem]) -> None:
+    def check(self, items: Sequence[TeacherItem], *, judged: bool = False) -> None:
         """Let items be asked that are stored, or can be paid for.
+
+        Args:
+            items: what is to be asked.
+            judged: each answer is then judged, by another answer of the teacher's.
 
         Raises:
             TeacherSpent: there is nothing left for them; with how to go on.
@@ -35,11 +39,12 @@ class Allowance:
         if self.budget == Budget():
             return
         spent = self.teacher.spent()
-        if self._exceeded(spent, len(items)) is None:
+        calls = 2 if judged else 1
+        if self._exceeded(spent, calls * len(items)) is None:
             return
         # What is stored is free, so only now it matters how much of it there is.
         missing = self.teacher.missing(items)
-        if missing and (problem := self._exceeded(spent, missing)):
+        if missing and (problem := self._exceeded(spent, calls * missing)):
             raise TeacherSpent(
                 f"the run's budget is used up: {problem}. To go on, raise it: "
                 f"taco train --resume {self.folder} budget.KEY=VALUE"

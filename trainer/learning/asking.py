@@ -8,9 +8,9 @@ from trainer.config_sections.running import Budget
 from trainer.learning.prepared import PreparedExample, prepare_batch
 from trainer.learning.run import Run
 from trainer.policy.contexts import Target
-from trainer.rollouts.collect import Ask, CompressedText, collect, items_to_ask
+from trainer.rollouts.collect import CompressedText, collect, items_to_ask
 from trainer.rollouts.parallel import in_background
-from trainer.types import Example, Rollout, TeacherItem, TeacherReply
+from trainer.types import Ask, Example, Rollout, TeacherItem, TeacherReply
 
 
 def prepare(
@@ -27,10 +27,11 @@ def judge(
     return collect(
         texts,
         ask or partial(run.ask, step),
-        run.metric,
+        run.scorer,
         run.lengths,
         run.constants,
         run.recorded_replies(phase, step, texts),
+        partial(run.ask_judge, step),
     )
 
 

@@ -11,7 +11,9 @@ from trainer.config import Config
 from trainer.policy.contexts import Target
 from trainer.policy.lengths import LengthTokenizer
 from trainer.rollouts.collect import LengthRule
+from trainer.rollouts.judge import Comparison
 from trainer.rollouts.prompts import render
+from trainer.rollouts.scoring import judge_of
 from trainer.types import Example, Question
 
 _TOKENS_PER_MESSAGE = 4
@@ -42,23 +44,29 @@ class Forecast:
     validations: int
     validation: Asked
     """All of them together."""
+    judging: Asked
+    """Every answer of both, judged once."""
     references_filled: int
     references: Asked
     """Those that are missing, which `taco prepare` asks for."""
     max_tokens: int
     """Of each completion."""
+    judge_tokens: int
+    """Of each judgement."""
     tokenizer: str
     """What prompt tokens are counted with."""
 
     @property
     def total(self) -> Asked:
         """Everything that is asked."""
-        return self.training + self.validation + self.references
+        return self.training + self.validation + self.judging + self.references
 
     @property
     def completion_tokens(self) -> int:
-        """Of all completions, at most."""
-        return self.total.calls * self.max_tokens
+        """Of all completions and judgements, at most."""
+        judgements = self.judging.calls
+        answers = self.total.calls - judgements
+        return answers * self.max_tokens + judgements * self.judge_tokens
 
 
 def forecast(
@@ -79,15 +87,18 @@ def forecast(
     steps = epochs * -(-len(train) // config.hyperparams.train_batch_size)
     validations = (-(-steps // interval) if interval else 1) if validation else 0
     counter = _Counter(config, tokenizer)
-    every = [*train, *validation]
+    every, drawn = [*train, *validation], epochs * config.policy.samples
     return Forecast(
         steps=steps,
-        training=sum(map(counter.compressed, train), Asked()) * (epochs * config.policy.samples),
+        training=sum(map(counter.compressed, train), Asked()) * drawn,
         validations=validations,
         validation=sum(map(counter.compressed, validation), Asked()) * validations,
+        judging=sum(map(counter.judged, train), Asked()) * drawn
+        + sum(map(counter.judged, validation), Asked()) * validations,
         references_filled=sum(map(_is_filled, _questions(every))),
         references=sum(map(counter.missing_references, every), Asked()),
         max_tokens=config.task.max_tokens,
+        judge_tokens=config.judge.max_tokens,
         tokenizer=tokenizer.name,
     )
 
@@ -107,6 +118,8 @@ class _Counter:
             config.reward.compression_tolerance,
             config.reward.length_penalty,
         )
+        self._judge = judge_of(config, config.reward.metric)
+        self._longest_answer = config.task.max_tokens
         system = config.task.system_message
         self._around = _TOKENS_OF_REPLY + _TOKENS_PER_MESSAGE
         if system is not None:
@@ -120,6 +133,19 @@ class _Counter:
             for rate in self._rates
         )
         return self._asked(example.questions, int(longest))
+
+    def judged(self, example: Example) -> Asked:
+        """The answers to one compression of an example, judged; none where there is no judge."""
+        if self._judge is None:
+            return Asked()
+        shown = [
+            self._judge.render(
+                Comparison("", each.reference_completion, each.question, example.original_prompt)
+            )
+            for each in example.questions
+        ]
+        around = self._around + self._longest_answer
+        return Asked(len(shown), sum(around + self._count(prompt) for prompt in shown))
 
     def missing_references(self, example: Example) -> Asked:
         """The original, asked about with each question whose reference completion is missing."""

@@ -11,7 +11,8 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.policy.compressor import PromptCompressorReinforce, disable_dropout
 from trainer.policy.saving import tensors_digest
-from trainer.rollouts.scores import load_metric, model_metrics, uses_model
+from trainer.rollouts.scores import uses_model
+from trainer.rollouts.scoring import load_scorer
 from trainer.tasks.data import data_digest
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def describe_metric(config: Config, device: str) -> dict[str, str]:
     """
     if not uses_model(config.reward.metric):
         return {}
-    return {"metric": load_metric(config.reward.metric, model_metrics(config, device)).signature}
+    return {"metric": load_scorer(config, device=device).signature}
 
 
 def check_same_inputs(

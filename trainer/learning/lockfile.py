@@ -33,9 +33,15 @@ def encode_leaf(phase: str, step: int, rollout: Rollout) -> bytes:
         "length": rollout.length_case,
         "outcome": rollout.outcome,
         "replies": [_encode_reply(reply) for reply in rollout.replies],
+        **_encode_judgements(rollout.judgements),
         **({"reused": astuple(rollout.source)} if rollout.source else {}),
     }
     return json.dumps(leaf, separators=(",", ":")).encode()
+
+
+def _encode_judgements(judgements: Sequence[TeacherReply]) -> dict[str, Any]:
+    """Left out where nothing was judged, so that such a run's lock is what it always was."""
+    return {"judgements": [_encode_reply(each) for each in judgements]} if judgements else {}
 
 
 def _encode_reply(reply: TeacherReply) -> list[str | None]:
@@ -85,6 +91,8 @@ class RecordedRollout:
     length_case: str | None
     replies: tuple[TeacherReply, ...]
     """Outcome, fingerprint and content digest of each question's reply; no texts."""
+    judgements: tuple[TeacherReply, ...]
+    """The same of the judge's."""
     source: Source | None
     """Where it was learnt from, if the run did not draw it itself."""
 
@@ -171,10 +179,21 @@ class Lock:
                 f"the length case differs: recorded {recorded.length_case}, "
                 f"got {rollout.length_case}. Replay with the same length tokenizer"
             )
-        else:
+        elif not _same(recorded.replies, rollout.replies):
             what = (
                 f"the completions differ: {_differing_reply(recorded.replies, rollout.replies)}. "
                 "Replay against the store that the run filled"
+            )
+        elif not _same(recorded.judgements, rollout.judgements):
+            differing = _differing_reply(recorded.judgements, rollout.judgements)
+            what = (
+                f"the judge's scores differ: {differing}. Replay against the store that the run "
+                "filled, with the recorded version of taco-rewards"
+            )
+        else:
+            what = (
+                f"the outcome differs: the same answers come to {rollout.outcome} now. Replay with "
+                "the recorded version of taco-rewards"
             )
         raise ReplayError(f"{self.path}: first divergence at {describe(*place)}: {what}")
 
@@ -188,6 +207,10 @@ def _describe_source(source: Source | None) -> str:
     if source is None:
         return "drawn in this step"
     return f"taken from run {source.run} of reuse.runs, step {source.step}"
+
+
+def _same(recorded: Sequence[TeacherReply], got: Sequence[TeacherReply]) -> bool:
+    return list(map(_encode_reply, recorded)) == list(map(_encode_reply, got))
 
 
 def _differing_reply(recorded: Sequence[TeacherReply], got: Sequence[TeacherReply]) -> str:
@@ -251,10 +274,15 @@ def _check_trailer(path: Path, line: bytes, tree: MerkleTree) -> None:
 def _parse_leaf(line: bytes) -> tuple[tuple[str, int, str, int], RecordedRollout]:
     leaf = json.loads(line)
     place = (leaf["phase"], leaf["step"], leaf["example"], leaf["sample"])
-    replies = tuple(
-        TeacherReply(Outcome(outcome), fingerprint=fingerprint, content_digest=digest)
-        for outcome, fingerprint, digest in leaf["replies"]
-    )
+    replies = _parse_replies(leaf["replies"])
+    judgements = _parse_replies(leaf.get("judgements", ()))
     mask = tuple(base64.b64decode(bits) for bits in leaf["mask"])
     source = Source(*leaf["reused"]) if "reused" in leaf else None
-    return place, RecordedRollout(line, mask, leaf["length"], replies, source)
+    return place, RecordedRollout(line, mask, leaf["length"], replies, judgements, source)
+
+
+def _parse_replies(encoded: Sequence[Sequence[Any]]) -> tuple[TeacherReply, ...]:
+    return tuple(
+        TeacherReply(Outcome(outcome), fingerprint=fingerprint, content_digest=digest)
+        for outcome, fingerprint, digest in encoded
+    )

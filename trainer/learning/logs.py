@@ -134,6 +134,7 @@ def _describe_rollout(phase: str, step: int, rollout: Rollout) -> Mapping[str, A
         "compressed_text": rollout.compressed_text,
         "completions": [reply.text for reply in rollout.replies],
         "fingerprints": [reply.fingerprint for reply in rollout.replies],
+        "judgements": [judgement.text for judgement in rollout.judgements],
         "served": [reply.served for reply in rollout.replies],
         "reused": astuple(rollout.source) if rollout.source else None,
     }

@@ -16,8 +16,8 @@ from trainer.errors import ReplayError
 from trainer.learning.lockfile import Lock, describe
 from trainer.learning.prepared import PreparedExample
 from trainer.learning.recorded import KeepMask
-from trainer.rollouts.collect import CompressedText, Place
-from trainer.types import Source, TeacherReply
+from trainer.rollouts.collect import CompressedText, Place, Recorded
+from trainer.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,18 @@ class Replay:
 
     def replies(
         self, phase: str, step: int, texts: Sequence[CompressedText]
-    ) -> Mapping[Place, Sequence[TeacherReply]]:
-        """What the recorded run got for these texts: outcomes and digests, no answers.
+    ) -> Mapping[Place, Recorded]:
+        """What the recorded run got for these texts.
 
         Raises:
             ReplayError: it had no such rollout.
         """
         places = [(text.example.id, text.sample_index) for text in texts]
-        return {place: self.lock.rollout(phase, step, *place).replies for place in places}
+        rollouts = {place: self.lock.rollout(phase, step, *place) for place in places}
+        return {
+            place: Recorded(rollout.replies, rollout.judgements)
+            for place, rollout in rollouts.items()
+        }
 
     def masks(
         self, phase: str, step: int, batch: Sequence[PreparedExample], samples: int

@@ -1,7 +1,7 @@
 """One training run: everything that the loop works with, and where it is written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from trainer.learning.trainable import MergeAdapters
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.contexts import ContextFilter, Target
 from trainer.policy.words import Segmenter
-from trainer.rollouts.collect import CompressedText, LengthRule, Place
+from trainer.rollouts.collect import CompressedText, LengthRule, Place, Recorded
 from trainer.rollouts.rewards import RewardConstants
-from trainer.rollouts.scores import Metric
+from trainer.rollouts.scoring import Scorer
 from trainer.rollouts.teacher_client import TeacherClient
 from trainer.types import Example, Rollout, TeacherItem, TeacherReply
 
@@ -64,7 +64,9 @@ class Run:
     teacher: TeacherClient
     allowance: Allowance
     """What the run may still spend on it."""
-    metric: Metric
+    scorer: Scorer
+    judge: TeacherClient | None
+    """The teacher asked about answers; None where the reward needs no judge."""
     lengths: LengthRule
     constants: RewardConstants
     logs: RunLogs | None
@@ -174,8 +176,18 @@ class Run:
         Raises:
             TeacherError: what `TeacherClient.complete` raises, and `TeacherSpent` before that.
         """
-        self.allowance.check(items)
+        self.allowance.check(items, judged=self.judge is not None)
         return self.teacher.complete(items, step=step)
+
+    def ask_judge(self, step: int, items: Sequence[TeacherItem]) -> list[TeacherReply]:
+        """Have the teacher judge a step's answers, if the run's budget allows it.
+
+        Raises:
+            TeacherError: as for `ask`.
+        """
+        assert self.judge
+        replace(self.allowance, teacher=self.judge).check(items)
+        return self.judge.complete(items, step=step)
 
     def owes_validation(self, step: int) -> bool:
         """Every `val_interval` steps and after the last one, until it is done."""
@@ -186,7 +198,7 @@ class Run:
 
     def recorded_replies(
         self, phase: str, step: int, texts: Sequence[CompressedText]
-    ) -> Mapping[Place, Sequence[TeacherReply]]:
+    ) -> Mapping[Place, Recorded]:
         """What the recorded run got for these texts, if this is a replay of one."""
         return self.replay.replies(phase, step, texts) if self.replay else {}
 

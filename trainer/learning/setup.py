@@ -54,7 +54,7 @@ from trainer.policy.saving import deployable_path, require_place
 from trainer.policy.words import CompressionOptions
 from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
-from trainer.rollouts.scores import load_metric, model_metrics
+from trainer.rollouts.scoring import load_scorer, open_judge
 from trainer.rollouts.teacher_client import TeacherClient
 from trainer.tasks.data import load_examples, split_validation, warn_of_shared_texts
 from trainer.types import Example
@@ -140,8 +140,8 @@ def prepare_run(
         _warn_of_single_contexts([*train_examples, *val_examples])
     if "{question}" not in config.task.prompt:
         _warn_of_unasked_questions([*train_examples, *val_examples])
-    check_selection(config.evaluation, val_examples)
-    metric = load_metric(config.reward.metric, model_metrics(config, str(accelerator.device)))
+    scorer = load_scorer(config, device=str(accelerator.device))
+    check_selection(config.evaluation, val_examples, scorer.metric)
     compressor = load_compressor(config, accelerator.device)
     inputs = describe_inputs(config, compressor)
     merge_adapters = adapt(compressor.model, config.compute, config.run.seed)
@@ -205,7 +205,8 @@ def prepare_run(
         val_examples=val_examples,
         teacher=teacher,
         allowance=allowance,
-        metric=metric,
+        scorer=scorer,
+        judge=open_judge(config.judge, teacher) if scorer.judge else None,
         lengths=LengthRule(
             config.hyperparams.compression_relaxation_tokens,
             config.reward.compression_tolerance,

@@ -82,7 +82,19 @@ def outcome_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
             f"teacher/{served}": sum(reply.served is served for reply in replies)
             for served in Served
         },
+        **_judge_metrics(rollouts),
     }
+
+
+def _judge_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What was asked of the judge and served; nothing where there is none."""
+    judgements = [judgement for rollout in rollouts for judgement in rollout.judgements]
+    if not judgements:
+        return {}
+    served = {
+        f"judge/{served}": sum(each.served is served for each in judgements) for served in Served
+    }
+    return {"judge/calls": len(judgements), **served}
 
 
 def replies_asked(rollouts: Sequence[Rollout]) -> list[TeacherReply]:

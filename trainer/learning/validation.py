@@ -31,7 +31,7 @@ def validate(
             own = judge(run, "val", step, texts)
     rollouts = in_order(collected(accelerator, own), examples)
     run.check_replay("val", step, rollouts)
-    scores = validation_scores(rollouts, examples, run.metric)
+    scores = validation_scores(rollouts, examples, run.scorer.metric)
     standing = run.standing.after(step, scores[run.config.evaluation.select_by])
     if standing.best_step == step:
         run.keep_best(step)
@@ -69,14 +69,15 @@ def calibrate_run(run: Run, rates: Sequence[float]) -> list[Threshold]:
 
 
 def validation_scores(
-    rollouts: Sequence[Rollout], examples: Sequence[Example], metric: Metric
+    rollouts: Sequence[Rollout], examples: Sequence[Example], metric: Metric | None
 ) -> Mapping[str, float]:
     """What a validation is worth.
 
     Args:
         rollouts: one for each example, in their order.
         examples: with people's answers, or without.
-        metric: the reward's.
+        metric: the reward's, without its judge, which is asked about the teacher's answers alone;
+            None: there is nothing but the judge.
 
     Returns:
         reward: the mean reward, which is agreement with the teacher's own answers; answers, where
@@ -90,8 +91,9 @@ def validation_scores(
         for reply, question in zip(rollout.replies, example.questions, strict=True)
         if question.answers
     ]
-    scores = best_of(metric, answered)
-    answers = {"answers": fmean(scores) if scores else 0.0} if has_answers(examples) else {}
+    scores = best_of(metric, answered) if metric else []
+    measured = metric and has_answers(examples)
+    answers = {"answers": fmean(scores) if scores else 0.0} if measured else {}
     return {"reward": mean_reward(rollouts), **answers, "rate": compression_rate(rollouts)}
 
 
@@ -100,11 +102,19 @@ def has_answers(examples: Sequence[Example]) -> bool:
     return any(question.answers for example in examples for question in example.questions)
 
 
-def check_selection(evaluation: Evaluation, val_examples: Sequence[Example]) -> None:
+def check_selection(
+    evaluation: Evaluation, val_examples: Sequence[Example], metric: Metric | None
+) -> None:
     """Refuse to select by a validation that there is not.
 
+    Args:
+        evaluation: of the config.
+        val_examples: what is validated on.
+        metric: as for `validation_scores`.
+
     Raises:
-        ConfigError: there are no validation examples, or no answers by people in them.
+        ConfigError: there are no validation examples, or no answers by people in them, or nothing
+            to score those by.
     """
     if not (evaluation.keep_best or evaluation.patience):
         return
@@ -122,5 +132,13 @@ def check_selection(evaluation: Evaluation, val_examples: Sequence[Example]) -> 
             [
                 "expected validation examples with an `answer`, written by people, got none that "
                 "has one; set select_by: reward"
+            ],
+        )
+    if evaluation.select_by == "answers" and metric is None:
+        raise ConfigError(
+            "evaluation.select_by",
+            [
+                "expected a reward.metric that scores people's answers, got the judge alone, which "
+                "is asked about the teacher's only; set select_by: reward, or add a metric"
             ],
         )

@@ -119,6 +119,11 @@ class BatchWire:
         )
         return [attempt for attempts in answered for attempt in attempts]
 
+    def with_prompt(self, prompt_template: str, sampling: Mapping[str, Any]) -> "BatchWire":
+        """See `Wire`."""
+        fields = {**self._fields, **sampling, "prompt_template": prompt_template}
+        return BatchWire(self._hop, fields, self._max_items)
+
     def spent(self, run_id: str, deadline: Deadline) -> Spent:
         """See `Wire`."""
         response = self._hop.request("GET", f"/v1/ledger?run={run_id}", deadline)

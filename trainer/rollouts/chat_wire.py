@@ -56,8 +56,7 @@ class ChatWire:
         self._hop = hop
         self._fields = fields
         self._template = prompt_template
-        system = {"role": "system", "content": system_message}
-        self._system = [] if system_message is None else [system]
+        self._system_message = system_message
         self._max_concurrency = max_concurrency
 
     def ask(
@@ -74,6 +73,12 @@ class ChatWire:
         attempt_of = dict(zip(unique, attempts, strict=True))
         return [attempt_of[item] for item in items]
 
+    def with_prompt(self, prompt_template: str, sampling: Mapping[str, Any]) -> "ChatWire":
+        """See `Wire`."""
+        fields = {**self._fields, **sampling}
+        limit = self._max_concurrency
+        return ChatWire(self._hop, fields, prompt_template, self._system_message, limit)
+
     def spent(self, run_id: str, deadline: Deadline) -> None:
         """See `Wire`."""
 
@@ -82,7 +87,10 @@ class ChatWire:
 
     def _ask_one(self, item: TeacherItem, deadline: Deadline) -> Attempt:
         prompt = render(self._template, item.text, item.question)
-        body = {**self._fields, "messages": [*self._system, {"role": "user", "content": prompt}]}
+        messages = [{"role": "user", "content": prompt}]
+        if self._system_message is not None:
+            messages.insert(0, {"role": "system", "content": self._system_message})
+        body = {**self._fields, "messages": messages}
         response = self._hop.request("POST", "/chat/completions", deadline, body)
         if response.status_code in _ANSWERED_OR_HOPELESS:
             return _answered(self._hop.read(response, _Answer).choices[0])

@@ -3,20 +3,25 @@
 A text outside the tolerance never reaches the teacher; the rest travels as one request.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
 import numpy as np
 
 from trainer.errors import TooManyFailures
+from trainer.rollouts.judge import Comparison
 from trainer.rollouts.rewards import RewardConstants, length_case, length_penalty
-from trainer.rollouts.scores import Metric
-from trainer.types import Example, Outcome, Rollout, Source, TeacherItem, TeacherReply
+from trainer.rollouts.scoring import Scorer, Verdict
+from trainer.types import Ask, Example, Outcome, Rollout, Source, TeacherItem, TeacherReply
+from trainer.visible import clipped
 
-Ask = Callable[[Sequence[TeacherItem]], Sequence[TeacherReply]]
 Place = tuple[str, int]
 """Example id and sample index: where a rollout belongs within its step."""
+
+_WORST_FIRST = (Outcome.FAILED, Outcome.REFUSED, Outcome.UNJUDGED)
+_SHOWN = 80
+"""Characters of a judgement in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,14 @@ class CompressedText:
     """As in `Rollout`."""
     replies: tuple[TeacherReply, ...] | None = None
     """What the teacher said of it when it was recorded; None: it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a run that is being replayed got for one text: outcomes and digests, no texts."""
+
+    replies: Sequence[TeacherReply] = ()
+    judgements: Sequence[TeacherReply] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +97,23 @@ class LengthRule:
 def collect(
     texts: Sequence[CompressedText],
     ask: Ask,
-    metric: Metric,
+    scorer: Scorer,
     lengths: LengthRule,
     constants: RewardConstants,
-    recorded: Mapping[Place, Sequence[TeacherReply]],
+    recorded: Mapping[Place, Recorded],
+    ask_judge: Ask | None = None,
 ) -> list[Rollout]:
     """Judge a step's texts; the result is in their order, whatever the order of arrival.
 
     Args:
         texts: every rollout of the step.
         ask: the teacher; one reply per item, in order.
-        metric: of completions and their reference completions; asked once for the whole step.
+        scorer: of completions and their reference completions, once for the whole step.
         lengths: which texts are worth asking about.
         constants: what a text is worth that is not.
         recorded: a replay's replies. Answers are asked for by their digests; refusals and
             failures stand as they are, whatever the store holds by now.
+        ask_judge: the teacher as the scorer's judge, where it has one.
     """
     standing = _standing(texts, recorded)
     fresh = iter(ask(items_to_ask(texts, lengths, recorded)))
@@ -106,18 +121,23 @@ def collect(
     replies = [
         _replies_for(text, case, fresh, standing) for text, case in zip(texts, cases, strict=True)
     ]
-    pairs = [_pairs(text.example, each) for text, each in zip(texts, replies, strict=True)]
-    scores = iter(metric.score(list(chain.from_iterable(pairs))))
+    answers = [_answers(text.example, each) for text, each in zip(texts, replies, strict=True)]
+    judged = [
+        _judged_before(each, recorded.get(_place(text), Recorded()))
+        for text, each in zip(texts, answers, strict=True)
+    ]
+    compared, before = list(chain.from_iterable(answers)), list(chain.from_iterable(judged))
+    verdicts = iter(scorer.score(compared, ask_judge, before))
     return [
-        _judge(text, case, each, tuple(islice(scores, len(its_pairs))), lengths, constants)
-        for text, case, each, its_pairs in zip(texts, cases, replies, pairs, strict=True)
+        _judge(text, case, each, tuple(islice(verdicts, len(its_answers))), lengths, constants)
+        for text, case, each, its_answers in zip(texts, cases, replies, answers, strict=True)
     ]
 
 
 def items_to_ask(
     texts: Sequence[CompressedText],
     lengths: LengthRule,
-    recorded: Mapping[Place, Sequence[TeacherReply]],
+    recorded: Mapping[Place, Recorded],
 ) -> list[TeacherItem]:
     """What `collect` asks the teacher, with the same arguments: text by text, in their order."""
     standing = _standing(texts, recorded)
@@ -125,18 +145,18 @@ def items_to_ask(
         item
         for text in texts
         if lengths.case(text) is None and _place(text) not in standing
-        for item in _items(text, recorded.get(_place(text), ()))
+        for item in _items(text, recorded.get(_place(text), Recorded()).replies)
     ]
 
 
 def _standing(
-    texts: Sequence[CompressedText], recorded: Mapping[Place, Sequence[TeacherReply]]
+    texts: Sequence[CompressedText], recorded: Mapping[Place, Recorded]
 ) -> dict[Place, tuple[TeacherReply, ...]]:
     """Replies that are taken as they are."""
     return {
-        place: tuple(replies)
-        for place, replies in recorded.items()
-        if any(reply.outcome is not Outcome.SCORED for reply in replies)
+        place: tuple(each.replies)
+        for place, each in recorded.items()
+        if any(reply.outcome is not Outcome.SCORED for reply in each.replies)
     } | {_place(text): text.replies for text in texts if text.replies is not None}
 
 
@@ -147,15 +167,26 @@ def check_failures(rollouts: Sequence[Rollout], max_failed_share: float) -> None
         TooManyFailures: with the share, the bound, and one of the reasons.
     """
     asked = [rollout for rollout in rollouts if rollout.source is None]
-    failed = [rollout for rollout in asked if rollout.outcome is Outcome.FAILED]
+    failed = [each for each in asked if each.outcome in (Outcome.FAILED, Outcome.UNJUDGED)]
     if len(failed) <= max_failed_share * len(asked):
         return
-    reason = next(reply.error for reply in failed[0].replies if reply.outcome is Outcome.FAILED)
     raise TooManyFailures(
         f"{len(failed)} of {len(asked)} rollouts of this step failed, more than "
         f"teacher.max_failed_share ({max_failed_share}) allows; the step was not trained on. "
-        f"The first reason: {reason}. Mend the teacher, then resume the run"
+        f"The first reason: {_reason(failed[0])}. Mend the teacher, then resume the run"
     )
+
+
+def _reason(failed: Rollout) -> str | None:
+    """Why a rollout has no reward."""
+    heard = (*failed.replies, *failed.judgements)
+    if error := next((reply.error for reply in heard if reply.outcome is Outcome.FAILED), None):
+        return error
+    said = failed.judgements[0]
+    if said.outcome is Outcome.REFUSED:
+        return f"the judge refused: {said.error}"
+    texts = [clipped(reply.text, _SHOWN) for reply in failed.judgements]
+    return f"the judge gave no score that can be read (judge.scale): {texts}"
 
 
 def _place(text: CompressedText) -> Place:
@@ -186,16 +217,18 @@ def _judge(
     text: CompressedText,
     case: str | None,
     replies: tuple[TeacherReply, ...],
-    scores: tuple[float, ...],
+    verdicts: Sequence[Verdict],
     lengths: LengthRule,
     constants: RewardConstants,
 ) -> Rollout:
-    reward: float | None
+    reward: float | None = None
+    scores = tuple(verdict.score for verdict in verdicts if verdict.score is not None)
     if case is not None:
         outcome, reward = Outcome.OUT_OF_RANGE, constants.for_case(case)
     else:
-        outcome = _outcome(replies)
-        reward = sum(scores) / len(scores) - lengths.penalty_of(text) if scores else None
+        outcome = _worst([*replies, *verdicts])
+    if outcome is Outcome.SCORED:
+        reward = sum(scores) / len(scores) - lengths.penalty_of(text)
     return Rollout(
         example_id=text.example.id,
         sample_index=text.sample_index,
@@ -207,26 +240,35 @@ def _judge(
         reward=reward,
         length_case=case,
         replies=replies,
-        scores=scores,
+        judgements=tuple(verdict.judgement for verdict in verdicts if verdict.judgement),
+        scores=scores if outcome is Outcome.SCORED else (),
         target_rate=text.target_rate,
         log_odds=text.log_odds,
         source=text.source,
     )
 
 
-def _outcome(replies: Sequence[TeacherReply]) -> Outcome:
+def _worst(heard: Sequence[TeacherReply | Verdict]) -> Outcome:
     """Of a rollout: one question that failed makes it failed."""
-    outcomes = {reply.outcome for reply in replies}
-    return next(
-        (each for each in (Outcome.FAILED, Outcome.REFUSED) if each in outcomes), Outcome.SCORED
-    )
+    outcomes = {each.outcome for each in heard}
+    return next((each for each in _WORST_FIRST if each in outcomes), Outcome.SCORED)
 
 
-def _pairs(example: Example, replies: Sequence[TeacherReply]) -> list[tuple[str, str]]:
-    """(completion, reference completion) of each question; none where one is without an answer."""
-    if not replies or _outcome(replies) is not Outcome.SCORED:
+def _answers(example: Example, replies: Sequence[TeacherReply]) -> list[Comparison]:
+    """What is to be scored, one for each question; nothing where one is without an answer."""
+    if not replies or _worst(replies) is not Outcome.SCORED:
         return []
     return [
-        (reply.text, question.reference_completion)
+        Comparison(
+            reply.text, question.reference_completion, question.question, example.original_prompt
+        )
         for reply, question in zip(replies, example.questions, strict=True)
     ]
+
+
+def _judged_before(
+    answers: Sequence[Comparison], recorded: Recorded
+) -> Iterator[TeacherReply | None]:
+    """The recorded judgement of each answer; an empty one had none."""
+    judgements = iter(recorded.judgements)
+    return (next(judgements, None) if answer.completion.strip() else None for answer in answers)

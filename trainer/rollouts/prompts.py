@@ -1,18 +1,22 @@
 """The prompt template and its result."""
 
 import re
-
-_PLACEHOLDER = re.compile(r"\{(transcript|question)\}")
+from collections.abc import Mapping
 
 
 def render(template: str, text: str, question: str | None = None) -> str:
-    """Fill `{transcript}` and `{question}`, literally and in one pass.
+    """Fill `{transcript}` and `{question}`; without a question its place stays empty."""
+    return fill(template, {"transcript": text, "question": question or ""})
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Fill the places of a template that have a value, literally and in one pass.
 
     What is filled in is never searched again, so that a text which itself contains "{question}"
-    stays as it is. All other braces are text. Without a question its place stays empty.
+    stays as it is. All other braces are text.
     """
-    values = {"transcript": text, "question": question or ""}
-    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], template)
+    places = re.compile(rf"\{{({'|'.join(values)})\}}")
+    return places.sub(lambda match: values[match.group(1)], template)
 
 
 def check_template(template: str) -> str | None:

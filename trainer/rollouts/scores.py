@@ -19,6 +19,7 @@ from trainer.errors import ConfigError
 from trainer.rollouts.text_metrics import BUILT_IN, Builder, TextFunction, one_by_one
 
 BERTSCORE = "bertscore"
+JUDGE = "judge"
 BATCHED = "batched"
 """A user's function with this attribute set takes two lists and gives one."""
 
@@ -77,8 +78,8 @@ def load_metric(name: str, more: Mapping[str, Builder] = MappingProxyType({})) -
         return _weighted(name, [(weight, load_metric(each, more)) for weight, each in terms(name)])
     if builder := {**BUILT_IN, **more}.get(name):
         return Metric(name, *builder())
-    if name == BERTSCORE:
-        raise _no_such_metric(name, "a run's config says what it compares by, and there is none")
+    if name in (BERTSCORE, JUDGE):
+        raise _no_such_metric(name, "it needs what only a run or an evaluation has")
     return Metric(name, name, _import_function(name))
 
 
@@ -175,7 +176,7 @@ def _import_function(path: str) -> TextFunction:
 
 
 def _no_such_metric(path: str, why: str) -> ConfigError:
-    expected = ", ".join([*BUILT_IN, BERTSCORE, "your_package.module:function"])
+    expected = ", ".join([*BUILT_IN, BERTSCORE, JUDGE, "your_package.module:function"])
     return ConfigError(
         "reward.metric",
         [f"expected one of {expected}, or a sum 0.7*f1 + 0.3*rougeL; got {path!r}: {why}"],

@@ -109,6 +109,24 @@ class TeacherClient:
         """Say which run asks from now on; our service notes what each run used and cost."""
         self._run_id = run_id
 
+    def with_prompt(self, prompt_template: str, sampling: Mapping[str, Any]) -> "TeacherClient":
+        """The same teacher, over the same connections, asked something else.
+
+        Made after `name_run`, it asks for the same run. It counts for itself; only the first of
+        the two is to be closed.
+
+        Args:
+            prompt_template: as for `connect`.
+            sampling: fields of the request that are others.
+
+        Raises:
+            ConfigError: the template or a field cannot be used.
+        """
+        wire = self._wire.with_prompt(prompt_template, _checked(prompt_template, sampling))
+        other = TeacherClient(self._hop, wire, self._timeout_s)
+        other._run_id = self._run_id
+        return other
+
     def complete(self, items: Sequence[TeacherItem], step: int | None = None) -> list[TeacherReply]:
         """Ask; replies in the order of the items.
 

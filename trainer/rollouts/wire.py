@@ -61,6 +61,9 @@ class Wire(Protocol):
             TeacherRejected: it refuses the request as a whole.
         """
 
+    def with_prompt(self, prompt_template: str, sampling: Mapping[str, Any]) -> "Wire":
+        """The same way with another prompt, and some fields of the request changed."""
+
     def spent(self, run_id: str, deadline: Deadline) -> Spent | None:
         """What a run has cost so far; None from a server that keeps no ledger."""
 

@@ -1,7 +1,9 @@
 import pytest
 
 from trainer.evaluation.metrics import score_pairs, score_replies
+from trainer.rollouts.judge import Comparison
 from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scoring import Scorer
 from trainer.types import Outcome, TeacherReply
 
 F1 = load_metric("f1")
@@ -41,5 +43,10 @@ def test_nothing_answered_has_no_mean():
 def test_of_several_right_answers_the_nearest_counts():
     """As the official SQuAD script: the best of them; where there are none, there is no score."""
     replies = [answer("Denver"), answer("Ann"), answer("Bob")]
-    scores = score_replies(F1, replies, [("Boulder", "Denver, Colorado"), ("Ann",), ()])
+    references = [("Boulder", "Denver, Colorado"), ("Ann",), ()]
+    compared = [
+        [Comparison(reply.text, each, None, "") for each in its_own]
+        for reply, its_own in zip(replies, references, strict=True)
+    ]
+    scores = score_replies(Scorer("f1", F1.signature, F1), replies, compared)
     assert scores.values == (pytest.approx(2 / 3), 1.0, None)

@@ -159,6 +159,11 @@ def test_a_lock_cut_back_and_gone_on_with_is_the_same(tmp_path, path, recorded):
             r"expected the answer d1 to f1, got no answer \(cache_miss: none\)",
         ),
         ({"replies": ()}, "expected 1 replies, got 0"),
+        (
+            {"judgements": (TeacherReply(Outcome.SCORED, "4", "f2", "d2"),)},
+            "the judge's scores differ: expected 0 replies, got 1",
+        ),
+        ({"outcome": Outcome.UNJUDGED}, "the same answers come to unjudged now"),
     ],
 )
 def test_the_first_divergence_is_named_by_its_place(path, make_rollout, changes, said):

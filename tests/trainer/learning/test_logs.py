@@ -71,6 +71,7 @@ def test_metrics_and_rollouts_are_json_lines(tmp_path, logs, make_rollout):
         "compressed_text": "on Monday",
         "completions": ["Monday"],
         "fingerprints": ["f1"],
+        "judgements": [],
         "served": ["miss"],
         "reused": None,
     }

@@ -56,6 +56,7 @@ def test_what_became_of_a_step(step):
             "outcome/scored": 0.6,
             "outcome/out_of_range": 0.2,
             "outcome/refused": 0.0,
+            "outcome/unjudged": 0.0,
             "outcome/failed": 0.2,
             "reuse/share": 0.0,
             "teacher/calls": 5,

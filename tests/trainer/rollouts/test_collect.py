@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from trainer.errors import TooManyFailures
-from trainer.rollouts.collect import CompressedText, LengthRule, check_failures, collect
+from trainer.rollouts.collect import CompressedText, LengthRule, Recorded, check_failures, collect
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scoring import Scorer
 from trainer.types import Example, Outcome, Question, TeacherItem, TeacherReply
 
 CONSTANTS = RewardConstants()
 LENGTHS = LengthRule(relaxation_tokens=5, tolerance=None)
 F1 = load_metric("f1")
+SCORER = Scorer("f1", F1.signature, F1)
 
 
 class Teacher:
@@ -49,7 +51,7 @@ def compressed(text="on monday", sample=0, tokens=30, questions=None, id_="7"):
 
 def judge(texts, teacher=None, lengths=LENGTHS, recorded=None, constants=CONSTANTS):
     """Collect with F1 and the reference's constants."""
-    return collect(texts, teacher or Teacher(), F1, lengths, constants, recorded or {})
+    return collect(texts, teacher or Teacher(), SCORER, lengths, constants, recorded or {})
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_recorded_failures_are_not_asked_for():
     failed = TeacherReply(Outcome.FAILED, error="recorded")
     teacher = Teacher()
     texts = [compressed("a", 0), compressed("b", 1), compressed("c", 2)]
-    rollouts = judge(texts, teacher, recorded={("7", 1): [failed]})
+    rollouts = judge(texts, teacher, recorded={("7", 1): Recorded([failed])})
     assert [item.text for item in teacher.asked] == ["a", "c"]
     assert rollouts[1].outcome is Outcome.FAILED
     assert rollouts[1].replies == (failed,)
@@ -187,7 +189,7 @@ def test_a_replays_answers_are_asked_for_by_their_digests():
     replies = [TeacherReply(Outcome.SCORED, content_digest=digest) for digest in ("d1", "d2")]
     teacher = Teacher()
     texts = [compressed(text, n, questions=questions) for n, text in enumerate("ab")]
-    judge(texts, teacher, recorded={("7", 0): replies, ("7", 1): []})
+    judge(texts, teacher, recorded={("7", 0): Recorded(replies), ("7", 1): Recorded()})
     assert [(item.text, item.content_digest) for item in teacher.asked] == [
         ("a", "d1"),
         ("a", "d2"),
@@ -199,7 +201,7 @@ def test_a_replays_answers_are_asked_for_by_their_digests():
 def test_a_length_that_is_wrong_now_stays_wrong_beside_recorded_replies():
     """Nothing is taken from the record that this text would not be asked for."""
     failed = TeacherReply(Outcome.FAILED)
-    [rollout] = judge([compressed(tokens=90)], recorded={("7", 0): [failed]})
+    [rollout] = judge([compressed(tokens=90)], recorded={("7", 0): Recorded([failed])})
     assert (rollout.outcome, rollout.replies) == (Outcome.OUT_OF_RANGE, ())
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.rollouts.scores import Metric
-from trainer.types import Example, Outcome, TeacherItem, TeacherReply
+from trainer.rollouts.judge import Comparison
+from trainer.types import Example, TeacherItem, TeacherReply
 from trainer.visible import clipped, visible
 
 if TYPE_CHECKING:
@@ -118,13 +118,32 @@ def items_of(sides: Sequence["Compressed"], examples: Sequence[Example]) -> list
     ]
 
 
+def comparisons_of(
+    sides: Sequence["Compressed"], examples: Sequence[Example], replies: Sequence[TeacherReply]
+) -> list[Comparison]:
+    """What is to be scored: replies to `items_of` beside the reference completions."""
+    asked = [
+        (question, example)
+        for side in sides
+        for _ in side.at
+        for example in examples
+        for question in example.questions
+    ]
+    return [
+        Comparison(
+            reply.text, question.reference_completion, question.question, example.original_prompt
+        )
+        for reply, (question, example) in zip(replies, asked, strict=True)
+    ]
+
+
 def arrange(
     sides: Sequence["Compressed"],
     examples: Sequence[Example],
     rates: Sequence[float],
     start: float,
-    replies: Sequence[TeacherReply] | None,
-    metric: Metric,
+    heard: Sequence[tuple[TeacherReply, float | None]] | None,
+    metric: str,
 ) -> Gallery:
     """Put everything in its place.
 
@@ -133,10 +152,11 @@ def arrange(
         examples: what they compressed.
         rates: at which rates.
         start: the rate to begin with.
-        replies: to `items_of`, in its order; None: there is no teacher to look them up at.
-        metric: of the reward.
+        heard: replies to `items_of`, in its order, each with its score, if it has one; None: there
+            is no teacher to look them up at.
+        metric: of the reward, by its name in the config.
     """
-    left = None if replies is None else _scored(sides, examples, replies, metric)
+    left = None if heard is None else iter(heard)
     moments = {
         (column, index, number): _moment(compression, example, left)
         for column, side in enumerate(sides)
@@ -163,34 +183,7 @@ def arrange(
         for number, example in enumerate(examples)
     )
     nearest = min(range(len(rates)), key=lambda index: abs(rates[index] - start))
-    return Gallery(tuple(f"{rate:.3g}" for rate in rates), nearest, metric.name, shown)
-
-
-def _scored(
-    sides: Sequence["Compressed"],
-    examples: Sequence[Example],
-    replies: Sequence[TeacherReply],
-    metric: Metric,
-) -> Iterator[tuple[TeacherReply, float | None]]:
-    """Replies to `items_of` with their scores; None where there is no answer to score."""
-    references = [
-        question.reference_completion
-        for side in sides
-        for _ in side.at
-        for example in examples
-        for question in example.questions
-    ]
-    answered = [reply.outcome is Outcome.SCORED for reply in replies]
-    pairs = [
-        (reply.text, reference)
-        for reply, reference, has_text in zip(replies, references, answered, strict=True)
-        if has_text
-    ]
-    scores = iter(metric.score(pairs))
-    return (
-        (reply, next(scores) if has_text else None)
-        for reply, has_text in zip(replies, answered, strict=True)
-    )
+    return Gallery(tuple(f"{rate:.3g}" for rate in rates), nearest, metric, shown)
 
 
 def _moment(

@@ -58,6 +58,7 @@ LEARNING = (
     ),
     Panel("Refused", "outcome/refused", "Share refused; not learnt from.", True, always=False),
     Panel("Failed", "outcome/failed", "Share without an answer.", True, always=False),
+    Panel("Unjudged", "outcome/unjudged", "Share without the judge's score.", True, always=False),
     Panel(
         "Rate achieved",
         "rate/achieved",

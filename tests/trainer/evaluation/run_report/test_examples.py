@@ -3,15 +3,23 @@
 import numpy as np
 
 from tests.run_folders import HOSTILE
+from trainer.evaluation.metrics import score_replies
 from trainer.evaluation.run_report.compressed import Compressed
-from trainer.evaluation.run_report.examples import MOST_WORDS, arrange, items_of
+from trainer.evaluation.run_report.examples import (
+    MOST_WORDS,
+    arrange,
+    comparisons_of,
+    items_of,
+)
 from trainer.policy.cuts import Cut
 from trainer.policy.inference import Compression
 from trainer.rollouts.scores import load_metric
+from trainer.rollouts.scoring import Scorer
 from trainer.types import Example, Outcome, Question, TeacherReply
 from trainer.visible import visible
 
 F1 = load_metric("f1")
+SCORER = Scorer("f1", F1.signature, F1)
 
 ONE = Example(
     "7", ("Ann met Bob.",), (Question("Who?", "Bob"), Question("When?", "Monday", ("Monday",)))
@@ -37,7 +45,16 @@ MISS = TeacherReply(Outcome.FAILED, error="cache_miss: not in the store")
 def gallery(replies, *compressions, example=ONE, rates=(0.3, 0.5)):
     """One side with a compression for each rate."""
     side = Compressed("trained", tuple((each,) for each in compressions))
-    return arrange([side], [example], rates, 0.45, replies, F1)
+    return shown([side], [example], rates, 0.45, replies)
+
+
+def shown(sides, examples, rates, start, replies):
+    """What is shown where the teacher said this; None: there is none to look it up at."""
+    if replies is None:
+        return arrange(sides, examples, rates, start, None, "f1")
+    compared = [[each] for each in comparisons_of(sides, examples, replies)]
+    scores = score_replies(SCORER, replies, compared).values
+    return arrange(sides, examples, rates, start, list(zip(replies, scores, strict=True)), "f1")
 
 
 def test_every_question_is_asked_on_every_text_in_order():
@@ -53,8 +70,10 @@ def test_every_question_is_asked_on_every_text_in_order():
         for question in ("Who?", "When?")
     ]
     replies = [answered(f"{text} {question}") for text, question in asked]
-    [shown] = arrange(sides, [ONE], (0.3, 0.5), 0.5, replies, F1).examples
-    found = [answer.text for side in shown.sides for moment in side.at for answer in moment.answers]
+    [example] = shown(sides, [ONE], (0.3, 0.5), 0.5, replies).examples
+    found = [
+        answer.text for side in example.sides for moment in side.at for answer in moment.answers
+    ]
     assert found == [reply.text for reply in replies]
 
 
