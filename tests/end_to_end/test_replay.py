@@ -203,7 +203,7 @@ def test_a_changed_lock_is_refused(recorded, tmp_path):
         ({"reward": {"compression_tolerance": 0.02}}, r"step 1, .*the length case differs"),
         ({"hyperparams": {"train_batch_size": 4}}, r"has no rollout at train step 1"),
         ({"task": {"max_tokens": 31}}, r"step 1, .*the completions differ"),
-        ({"hyperparams": {"epochs": 3}}, r"train step \d"),
+        ({"hyperparams": {"epochs": 3}}, r"(train|val) step \d"),
         ({"evaluation": {"val_interval": 2}}, r"has no rollout at val step 2"),
     ],
 )
