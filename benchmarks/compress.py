@@ -173,11 +173,13 @@ def make_texts(ours: PromptCompressorReinforce, tokens: int, count: int) -> list
     return texts
 
 
-def load_stock(path: Path, ours: PromptCompressorReinforce) -> PromptCompressor:
+def load_stock(
+    path: Path, ours: PromptCompressorReinforce, device: str = "cpu"
+) -> PromptCompressor:
     """The same compressor in the stock package, which counts lengths as ours does."""
     with tiktoken_left_alone(), quiet_transformers(), global_state_kept():
         stock = PromptCompressor(
-            str(path), device_map="cpu", model_config={}, use_llmlingua2=True, llmlingua2_config={}
+            str(path), device_map=device, model_config={}, use_llmlingua2=True, llmlingua2_config={}
         )
     stock.oai_tokenizer = ours.length_tokenizer
     return stock

@@ -16,7 +16,7 @@ from tests.tiny_runs import make_tiny_compressor
 from trainer.config import Config
 from trainer.errors import ConfigError
 from trainer.evaluation.run_report.compressed import compress_with_checkpoint
-from trainer.learning import launch, passes, setup
+from trainer.learning import devices, launch, passes
 from trainer.learning.checkpoint import load_latest
 from trainer.learning.launch import resume, train_new
 from trainer.policy.compressor import PromptCompressorReinforce
@@ -117,7 +117,7 @@ def test_a_gradient_beyond_fp16_is_scaled_less_and_computed_again(train, monkeyp
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
 
     def half(config):
-        accelerator = setup.make_accelerator(config)
+        accelerator = devices.make_accelerator(config)
         accelerator.state._mixed_precision = "fp16"
         accelerator.native_amp, accelerator.scaler = True, scaler
         return accelerator

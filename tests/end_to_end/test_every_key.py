@@ -11,9 +11,9 @@ import yaml
 from tests.tiny_runs import make_tiny_compressor, rows_of, tiny_document, write_meetings
 from trainer.config import Config
 from trainer.errors import ConfigError, TeacherRejected
-from trainer.learning import setup
+from trainer.learning import devices
+from trainer.learning.devices import make_accelerator
 from trainer.learning.launch import train_new
-from trainer.learning.setup import make_accelerator
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,8 +215,8 @@ def test_without_the_token_filter_nothing_is_trained(plain):
 )
 def test_both_keys_of_the_device_decide(plain, monkeypatch, use_cuda, device_map, cpu):
     """Where there is a GPU; Accelerate is told whether to leave it alone."""
-    monkeypatch.setattr(setup.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(setup, "Accelerator", dict)
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "Accelerator", dict)
     device = {"use_cuda": use_cuda, "device_map": device_map}
     accelerator = make_accelerator(Config.model_validate({**plain, "device": device}))
     assert accelerator["cpu"] == cpu
@@ -230,11 +230,11 @@ def test_a_gpu_may_be_chosen_by_its_number(plain, monkeypatch):
             Config.model_validate({**plain, "device": {"device_map": device_map}})
         )
 
-    monkeypatch.setattr(setup.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(setup.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 2)
     chosen = []
-    monkeypatch.setattr(setup.torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(setup, "Accelerator", dict)
+    monkeypatch.setattr(devices.torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(devices, "Accelerator", dict)
     assert make("cuda:1")["cpu"] is False
     assert chosen == [1]
     with pytest.raises(ConfigError, match="one of 2 GPUs, got cuda:2"):
@@ -244,3 +244,11 @@ def test_a_gpu_may_be_chosen_by_its_number(plain, monkeypatch):
         make("cuda:1")
     with pytest.raises(ValueError, match="got 'balanced': a compressor is trained on one device"):
         make("balanced")
+
+
+@pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED"])
+def test_a_model_is_not_split_over_processes(plain, monkeypatch, way):
+    """What `accelerate launch --use_fsdp` sets would have no effect, so it is refused."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
+    with pytest.raises(ConfigError, match=f"{way} splits a model over processes"):
+        make_accelerator(Config.model_validate(plain))

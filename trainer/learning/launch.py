@@ -14,6 +14,7 @@ from trainer.config_file import overridden, restored
 from trainer.config_sections.running import Budget
 from trainer.errors import ConfigError, TeacherRejected, TrainerError
 from trainer.learning.checkpoint import set_damaged_aside
+from trainer.learning.devices import make_accelerator
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run, Watch
 from trainer.learning.run_folder import (
@@ -27,7 +28,7 @@ from trainer.learning.run_folder import (
     saved_weights_digest,
     write_description,
 )
-from trainer.learning.setup import make_accelerator, prepare_run
+from trainer.learning.setup import prepare_run
 from trainer.learning.train import saved_on_failure, train
 from trainer.learning.validation import calibrate_run
 from trainer.learning.writing import written

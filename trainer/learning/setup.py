@@ -3,24 +3,21 @@
 import copy
 import logging
 import math
-import os
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from trainer.config import Config, resolved
 from trainer.config_sections.learning import Policy
 from trainer.config_sections.running import Budget
-from trainer.errors import CheckpointError, ConfigError, ReplayError
+from trainer.errors import CheckpointError, ReplayError
 from trainer.learning.allowance import open_allowance
 from trainer.learning.checkpoint import cut_back_logs, load_latest
 from trainer.learning.inputs import (
@@ -46,7 +43,7 @@ from trainer.learning.run_folder import (
     read_description,
     write_description,
 )
-from trainer.learning.tracking import require_trackers, start_trackers
+from trainer.learning.tracking import start_trackers
 from trainer.learning.trainable import adapt, trained_parameters
 from trainer.learning.validation import check_selection
 from trainer.policy.contexts import ContextFilter, Target
@@ -59,54 +56,7 @@ from trainer.rollouts.teacher_client import TeacherClient
 from trainer.tasks.data import load_examples, split_validation, warn_of_shared_texts
 from trainer.types import Example
 
-HANGING_AFTER = timedelta(minutes=10)
-"""When a process that does not answer the others counts as lost, beyond the teacher's time. One
-that has ended is noticed at once."""
-
 _log = logging.getLogger(__name__)
-
-
-def make_accelerator(config: Config) -> Accelerator:
-    """The devices and processes to train on; the CPU, with a warning, where there is no GPU."""
-    wants_gpu = config.device.use_cuda and config.device.device_map != "cpu"
-    if wants_gpu and not torch.cuda.is_available():
-        _log.warning("device.use_cuda is true, and there is no GPU here: training on the CPU")
-    on_gpu = wants_gpu and torch.cuda.is_available()
-    if on_gpu and ":" in config.device.device_map:
-        _choose_gpu(int(config.device.device_map.partition(":")[2]))
-    if config.compute.precision == "fp16" and not on_gpu:
-        raise ConfigError(
-            "compute.precision",
-            ["fp16 needs a GPU, and the training is on the CPU; set bf16, which needs none"],
-        )
-    # A process may be waiting for one that waits for the teacher, and that is no fault.
-    AcceleratorState._reset_state()  # Of an earlier run in this program, with another precision.
-    patience = timedelta(seconds=config.teacher.timeout_s) + HANGING_AFTER
-    require_trackers(config.logging.trackers)
-    return Accelerator(
-        cpu=not on_gpu,
-        mixed_precision=config.compute.precision.replace("fp32", "no"),
-        log_with=list(config.logging.trackers) or None,
-        # The run's folder is not known yet; `start_trackers` names it.
-        project_config=ProjectConfiguration(logging_dir="."),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
-    )
-
-
-def _choose_gpu(number: int) -> None:
-    """Make one GPU the one that Accelerate takes.
-
-    Raises:
-        ConfigError: it is not there, or every process would take it.
-    """
-    found = torch.cuda.device_count()
-    if number >= found:
-        problem = f"expected the number of one of {found} GPUs, got cuda:{number}"
-        raise ConfigError("device.device_map", [problem])
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        problem = f"cuda:{number} is one GPU for several processes; set cuda: each takes its own"
-        raise ConfigError("device.device_map", [problem])
-    torch.cuda.set_device(number)
 
 
 def prepare_run(
