@@ -54,6 +54,7 @@ def compress_files(
     if threshold is not None and exact:
         raise UserError("--exact meets the rate text by text, and --threshold does not: choose one")
     above = _probability(threshold)
+    _require_folder(model)
     texts = [_read(file) for file in files or [STDIN]]
     config = config_of_run(Path(model))
     name = model if config is None else model_of_run(Path(model))
@@ -97,6 +98,17 @@ def _probability(threshold: str | None) -> float | None:
     if not 0 <= number < 1:
         raise UserError(f"--threshold: expected auto, or a probability below 1; got {threshold}")
     return number
+
+
+def _require_folder(model: str) -> None:
+    """Of a name that could be a folder here or one on the hub, see which is meant."""
+    folder = Path(model)
+    if folder.exists() or folder.parent == Path() or not folder.parent.is_dir():
+        return
+    there = sorted(each.name for each in folder.parent.iterdir() if each.is_dir())
+    raise UserError(
+        f"--model: there is no folder {model}; {folder.parent} has {', '.join(there) or 'none'}"
+    )
 
 
 def _read(file: Path) -> str:

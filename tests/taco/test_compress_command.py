@@ -109,6 +109,14 @@ def test_a_model_that_is_not_there_is_named(compress):
     assert "nowhere" in said.err
 
 
+def test_a_run_that_is_not_there_is_not_looked_for_on_the_hub(compress, tmp_path, monkeypatch):
+    """`runs/x` is a name there too; where there are runs, it is told which."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    said = compress(stdin=b"some text", model="runs/dmeo")
+    assert (said.code, said.err) == (1, "--model: there is no folder runs/dmeo; runs has demo\n")
+
+
 def test_a_run_brings_its_own_rate_and_options(compress, config_file, teacher_url, tmp_path):
     """The folder of a run is enough, also when it was moved; an unfinished one is refused."""
     from trainer.config_file import load_config
