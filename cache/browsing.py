@@ -50,6 +50,7 @@ class Line:
     step: int | None = None  # In a run's list: where it was used; None: the run did not say.
     served: str | None = None  # In a run's list: hit, miss or collapsed.
     uses: int = 1  # In a run's list: how often, at that step.
+    around: str | None = None  # What the last message says around the compressed text.
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +188,24 @@ def shown_text(document: str, compressed_text: str | None = None) -> str:
     """
     if compressed_text is not None:
         return compressed_text
+    said = _last_said(document)
+    return document if said is None else said
+
+
+def said_around(document: str, compressed_text: str) -> str | None:
+    """What the last message says before and after the compressed text: the question, as a rule.
+
+    None where that is not known, or where there is nothing else.
+    """
+    before, found, after = (_last_said(document) or "").partition(compressed_text)
+    return " … ".join(filter(None, (before.strip(), after.strip()))) or None if found else None
+
+
+def _last_said(document: str) -> str | None:
     try:
         request = json.loads(document)["request"]
     except (ValueError, TypeError, KeyError):
-        return document  # Damaged, or only its beginning was read.
+        return None  # Damaged, or only its beginning was read.
     match request:
         case {"messages": [*_, last]}:
             return _plain(last)
@@ -277,14 +292,16 @@ def _refusals(connection: Connection, keys: Sequence[bytes]) -> Mapping[bytes, s
 
 
 def _line(row: Row[Any], declined: Mapping[bytes, str]) -> Line:
+    document, compressed_text = _text(row.document) or "", _text(row.compressed_text)
     return Line(
         row.id,
         row.key,
         row.name,
-        shown_text(_text(row.document) or "", _text(row.compressed_text)),
+        shown_text(document, compressed_text),
         declined.get(row.key, "") if row.answer is None else _text(row.text),
         row.answer is None,
         row.created_at,
+        around=said_around(document, compressed_text) if compressed_text else None,
     )
 
 

@@ -15,6 +15,7 @@ from cache.browsing import (
     keys_found_by,
     keys_used_by,
     latest,
+    said_around,
     shown_text,
     used_by,
 )
@@ -248,6 +249,22 @@ def test_counts_go_on_from_what_was_counted(store, keep):
 def test_a_request_is_shown_by_its_last_message(document, shown):
     """Or by what comes nearest to one."""
     assert shown_text(document) == shown
+
+
+@pytest.mark.parametrize(
+    ("content", "around"),
+    [
+        ("Text:\\nAnna leads.\\n\\nQuestion: Who?", "Text: … Question: Who?"),
+        ("Anna leads.\\nWho?", "Who?"),
+        ("Anna leads.", None),
+        ("Another text.", None),
+    ],
+)
+def test_what_stands_around_a_compressed_text_is_told_apart(content, around):
+    """One text with several questions is several entries."""
+    document = f'{{"request":{{"messages":[{{"content":"{content}","role":"user"}}]}}}}'
+    assert said_around(document, "Anna leads.") == around
+    assert said_around(document[:-3], "Anna leads.") is None
 
 
 def test_a_search_without_time_is_given_up(store, keep, busy_words, monkeypatch):

@@ -100,6 +100,7 @@ def test_a_search_finds_by_words(browser, known):
         page.get_by_role("button", name="Search").click()
         assert page.locator("tbody tr").count() == 1
         assert "Anna leads project 17." in page.inner_text("tbody")
+        assert "Question: Who?" in page.inner_text("tbody")
         assert page.get_by_label("Text").input_value() == "leads project 17"
 
 
