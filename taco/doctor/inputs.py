@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from taco.doctor.findings import Finding, ok, warning, wrong
-from taco.doctor.probes import ProbeFailed
+from taco.doctor.probes import ProbeFailed, ProbeTookTooLong
 from trainer.config import Config
 from trainer.policy.families import FAMILIES
 from trainer.policy.lengths import CL100K, cl100k_file
@@ -121,6 +121,9 @@ def check_model(
         )
     try:
         found = load(model)
+    except ProbeTookTooLong as error:
+        said = f"whether stock llmlingua loads {model} is not known: {error}"
+        return warning("model", said, "ask again when the machine has less to do")
     except ProbeFailed as error:
         return wrong(
             "model",

@@ -19,7 +19,11 @@ _SAMPLE = "The council met on Tuesday to discuss the budget of 2024 for parks, r
 
 
 class ProbeFailed(Exception):
-    """The process ended with an error, or was not done in its time; the message is the reason."""
+    """The process ended with an error; the message is the reason."""
+
+
+class ProbeTookTooLong(ProbeFailed):
+    """It was not done in its time, for whatever reason."""
 
 
 def probe(
@@ -33,7 +37,8 @@ def probe(
         environment: more variables for it.
 
     Raises:
-        ProbeFailed: with its last line, or with its time.
+        ProbeFailed: with its last line.
+        ProbeTookTooLong: with its time.
     """
     command = [sys.executable, "-P", "-m", "taco.doctor.probes", *arguments]
     try:
@@ -48,7 +53,7 @@ def probe(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ProbeFailed(f"not done after {seconds:.0f} s") from None
+        raise ProbeTookTooLong(f"not done after {seconds:.0f} s") from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         raise ProbeFailed(last)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 
 import pytest
@@ -23,7 +24,7 @@ from taco.doctor.inputs import check_data, check_length_tokenizer, check_model, 
 from taco.doctor.memory import Shape, read_shape
 from taco.doctor.packages import check_packages, check_python, installed_requirements
 from taco.doctor.plan import Check
-from taco.doctor.probes import load_in_stock
+from taco.doctor.probes import load_in_stock, probe_model
 from taco.doctor.services import check_settings, check_store, check_teacher, check_weights
 from teacher_service.keys import add_key
 
@@ -115,6 +116,15 @@ def test_a_compressor_whose_path_tells_the_stock_package_nothing(base, tmp_path)
     unnamed = shutil.copytree(base, tmp_path / "mine")
     found = check_model(str(unnamed), unnamed, load_in_stock)
     assert (found.state, "bert-base-multilingual-cased" in found.said) == ("warning", True)
+
+
+def test_a_compressor_that_takes_long_to_load_may_be_sound(base):
+    """A busy machine is no reason to look for another one."""
+    found = check_model(str(base), base, partial(probe_model, seconds=0.01))
+    assert (found.state, found.said) == (
+        "warning",
+        f"whether stock llmlingua loads {base} is not known: not done after 0 s",
+    )
 
 
 @pytest.mark.parametrize(
