@@ -10,10 +10,10 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
+from cache.engines import SQLITE, connected
 from cache.errors import StoreLocked
 from cache.filesystems import refuse_network, require_space
 from cache.opening import require_file, take_for_writing
@@ -105,9 +105,8 @@ def writing(
 @contextmanager
 def _connected(driver: sqlite3.Connection, path: Path) -> Iterator[Connection]:
     """`driver` for SQLAlchemy, its errors translated; errors of the caller's pass as they are."""
-    engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
     try:
-        with engine.connect() as connection:
+        with connected(driver, SQLITE) as connection:
             yield connection
     except DBAPIError as error:
         with translated(path):

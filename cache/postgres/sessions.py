@@ -65,20 +65,17 @@ def transaction(url: str, *, snapshot: bool = False) -> Iterator["sqlalchemy.Con
     Raises:
         StoreError: see `cache.postgres.translation`.
     """
-    from sqlalchemy import NullPool, create_engine
     from sqlalchemy.exc import DBAPIError
 
-    def open_connection() -> psycopg.Connection[Any]:
-        connection = connect(url, durable_session)
-        connection.autocommit = False
-        if snapshot:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        return connection
+    from cache.engines import POSTGRES, connected
 
-    engine = create_engine("postgresql+psycopg://", creator=open_connection, poolclass=NullPool)
     with translated(shown(url)):
+        driver = connect(url, durable_session)
+        driver.autocommit = False
+        if snapshot:
+            driver.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         try:
-            with engine.begin() as connection:
+            with connected(driver, POSTGRES) as connection, connection.begin():
                 yield connection
         except DBAPIError as error:
             raise error.orig or error from error
