@@ -15,7 +15,7 @@ from teacher_service.errors import NotStored, ServiceError, as_service_error
 from teacher_service.incoming import body_of, teacher_of
 from teacher_service.page.assets import ICON
 from teacher_service.page.explained import explained
-from teacher_service.page.figures import figures_of
+from teacher_service.page.figures import Figures, figures_of
 from teacher_service.page.paths import HOME, STATIC, Number
 from teacher_service.page.rendering import (
     PRIVATE,
@@ -40,14 +40,18 @@ _SETTLED_S = 1.0
 async def home(request: Request) -> Response:
     """The service at a glance."""
     counts, store = request.app.state.counts, teacher_of(request).store
-    _, glance = await asyncio.gather(counts.read(), asyncio.to_thread(store.query, _glance))
-    return page(request, "home.html", **await _live(request), **glance)
+    kept, figures, glance = await asyncio.gather(
+        counts.read(), _figures(request), asyncio.to_thread(store.query, _glance)
+    )
+    return page(request, "home.html", kept=kept, figures=figures, **glance)
 
 
 @router.get("/page/live")
 async def live(request: Request) -> Response:
     """The part of the first page that a script fetches again and again."""
-    return HTMLResponse(render(request, "live.html", **await _live(request)), 200, PRIVATE)
+    kept, figures = await asyncio.gather(request.app.state.counts.read(), _figures(request))
+    text = render(request, "live.html", kept=kept, figures=figures)
+    return HTMLResponse(text, 200, PRIVATE)
 
 
 @router.get("/page/runs")
@@ -105,17 +109,14 @@ async def warm_up() -> None:
     await asyncio.to_thread(_warm_up)
 
 
-async def _live(request: Request) -> dict[str, Any]:
-    teacher, state = teacher_of(request), request.app.state
+async def _figures(request: Request) -> Figures:
+    teacher = teacher_of(request)
     trouble = teacher.trouble
     try:
         await asyncio.to_thread(teacher.check_writable)
     except ServiceError as error:
         trouble = error.message
-    return {
-        "figures": figures_of(teacher, state.rates, trouble),
-        "kept": await state.counts.read(),
-    }
+    return figures_of(teacher, request.app.state.rates, trouble)
 
 
 def _warm_up() -> None:
