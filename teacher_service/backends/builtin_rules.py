@@ -20,7 +20,8 @@ comes first); without such a marker, everything but the question is the transcri
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -96,6 +97,8 @@ class _Text:
     kinds: tuple[_Kind, ...]
     sentences: tuple[int, ...]
     """The number of the sentence that each word stands in."""
+    places: Mapping[_Kind, Sequence[int]]
+    """The positions of each kind's words, in order."""
 
 
 def answer(messages: Sequence[Mapping[str, str]]) -> str:
@@ -162,7 +165,10 @@ def _parse(text: str) -> _Text:
         words.append(word)
         kinds.append(_kind_of(word))
         sentences.append(sentence)
-    return _Text(tuple(words), tuple(kinds), tuple(sentences))
+    places: dict[_Kind, list[int]] = {kind: [] for kind in _Kind}
+    for position, kind in enumerate(kinds):
+        places[kind].append(position)
+    return _Text(tuple(words), tuple(kinds), tuple(sentences), places)
 
 
 def _kind_of(word: str) -> _Kind:
@@ -183,7 +189,7 @@ def _answer_question(text: _Text, question: _Text) -> str:
     subjects = names or {w for w in question.words if w.lower() not in _SMALL_WORDS}
     anchors = [i for i, word in enumerate(text.words) if word in subjects]
     asked = _asked_kind(question.words)
-    candidates = [i for i in _of_kind(text, asked) if text.words[i] not in subjects]
+    candidates = [i for i in text.places[asked] if text.words[i] not in subjects]
     nearest = _nearest(text, anchors, candidates)
     return UNKNOWN if nearest is None else text.words[nearest]
 
@@ -202,24 +208,40 @@ def _summarize(text: _Text) -> str:
 def _fact(text: _Text, cue: int) -> str | None:
     """The line for one cue word: its label, then the fact's name and value in the text's order."""
     label, kind = _CUES[text.words[cue].lower()]
-    value = _nearest(text, [cue], _of_kind(text, kind))
-    name = _nearest(text, [cue], [i for i in _of_kind(text, _Kind.NAME) if i != value])
+    value = _nearest(text, [cue], text.places[kind])
+    name = _nearest(text, [cue], text.places[_Kind.NAME], without=value)
     if value is None or name is None:
         return None
     return f"{label}: " + ", ".join(text.words[i] for i in sorted((name, value)))
 
 
-def _of_kind(text: _Text, kind: _Kind) -> list[int]:
-    return [i for i, found in enumerate(text.kinds) if found is kind]
+def _nearest(
+    text: _Text, anchors: Sequence[int], candidates: Sequence[int], without: int | None = None
+) -> int | None:
+    """The candidate position nearest to an anchor in its sentence; the later one of equals.
 
-
-def _nearest(text: _Text, anchors: Sequence[int], candidates: Sequence[int]) -> int | None:
-    """The candidate position nearest to an anchor in its sentence; the later one of equals."""
+    Candidates are in order, so that only an anchor's neighbours among them are looked at: a text of
+    a megabyte takes no longer than many short ones.
+    """
     pairs = (
         (abs(candidate - anchor), -candidate)
         for anchor in anchors
-        for candidate in candidates
+        for candidate in _neighbours(candidates, anchor, without)
         if text.sentences[anchor] == text.sentences[candidate]
     )
     best = min(pairs, default=None)
     return None if best is None else -best[1]
+
+
+def _neighbours(candidates: Sequence[int], anchor: int, without: int | None) -> Iterator[int]:
+    """The last candidate before an anchor and the first at or after it, one of them left out."""
+    after = bisect_left(candidates, anchor)
+    before = after - 1
+    if after < len(candidates) and candidates[after] == without:
+        after += 1
+    if before >= 0 and candidates[before] == without:
+        before -= 1
+    if before >= 0:
+        yield candidates[before]
+    if after < len(candidates):
+        yield candidates[after]

@@ -135,3 +135,45 @@ def test_any_text_at_all_gets_an_answer(text, question):
     """No input raises, and the same input gets the same answer."""
     assert ask(text, question) == ask(text, question) != ""
     assert answer([{"role": "user", "content": text}])
+
+
+_NAMES = {"Ada", "Bo", "Falcon", "Led", "Owns"}
+_CUES = {
+    **dict.fromkeys(("lead", "Led", "Owns"), ("lead", _NAMES)),
+    **dict.fromkeys(("budget", "spent", "Cost"), ("budget", {"40"})),
+    "due": ("deadline", {"Monday"}),
+    "review": ("review", _NAMES),
+}
+
+
+@given(st.lists(st.sampled_from([*_CUES, *_NAMES, "Monday", "40", "the", ".", "!"]), max_size=25))
+def test_a_fact_has_the_value_and_the_name_nearest_to_its_cue(words):
+    """Whatever else stands around: against all pairs of positions, one by one."""
+
+    def nearest(cue, wanted, without=None):
+        there = [
+            (abs(place - cue), -place)
+            for place, word in enumerate(words)
+            if word in wanted
+            and place != without
+            and not {".", "!"}.intersection(words[min(place, cue) : max(place, cue)])
+        ]
+        return -min(there)[1] if there else None
+
+    lines = {}
+    for cue, word in enumerate(words):
+        if word in _CUES:
+            label, wanted = _CUES[word]
+            value = nearest(cue, wanted)
+            name = nearest(cue, _NAMES, without=value)
+            if value is not None and name is not None:
+                lines[f"{label}: " + ", ".join(words[i] for i in sorted((value, name)))] = None
+    assert summarize(" ".join(words)) == ("\n".join(lines) or "unknown")
+
+
+@pytest.mark.parametrize("end", [".", ""])
+def test_a_megabyte_is_answered(end):
+    """In sentences or in one; all pairs of its words would take a day."""
+    text = f"Ada leads Falcon and the budget is 40 thousand{end} " * 22_000
+    assert summarize(text).splitlines()[0] == "lead: Ada, Falcon"
+    assert ask(text, "Who leads Falcon?") == "Ada"
