@@ -1,15 +1,17 @@
 """The three tasks on what every machine has, from raw data to the table, over three seeds.
 
 Each seed of a task has its own data (of code: the same functions), base and run, made as
-docs/tasks.md makes them, with the task's shipped config: `taco data`, `taco prepare`, `taco base`,
-`taco train`, `taco evaluate`. All texts are cut at the exact rate, so that `trained` and
-`base` are compared at the same length; a rule gets, text by text, no more tokens than `trained`.
+docs/tasks.md makes them, with the task's shipped config: `taco data`, `taco prepare`,
+`taco distill --small` (stage 1), `taco train` (stage 2), `taco evaluate`.
+
+All texts are cut at the exact rate, so that `trained` and `base` are compared at the same length; a
+rule gets, text by text, no more tokens than `trained`.
 
     rows     none, first words, random, stop words (dropped first), rarest (kept), base, trained:
              every metric against the teacher's answer on the original and, where the data has
              them, people's, each with a 95 % bootstrap interval over seeds and examples
-    margins  trained minus base, at the same length and by the stock package's cut: 95 % paired
-             bootstrap over seeds and examples
+    margins  trained minus base, and minus the best of the simple rules, at the same length and by
+             the stock package's cut: 95 % paired bootstrap over seeds and examples
 
     python -m benchmarks.tasks                                    everything, in this process
     python -m benchmarks.tasks --jobs 4                           in four
@@ -34,11 +36,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.results import publish, show
-from taco.data import make_data, make_small_base
+from taco.data import make_data
+from taco.distill import Order, distill_command
 from taco.evaluate import BASE, measure
 from taco.own_service import own_service
 from taco.prepare import fill_references
-from trainer.config import Config
 from trainer.config_file import load_config, overridden
 from trainer.evaluation.evaluate import Evaluation, RowFigures, example_means
 from trainer.evaluation.intervals import Interval, paired_bootstrap
@@ -52,7 +54,8 @@ CONFIGS = Path(__file__).parents[1] / "configs/tasks"
 SEEDS = (0, 1, 2)
 TRAINED = "trained"
 SPLITS = ("train", "validation", "test")
-SUMMARY_METRICS = ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "f1")
+RULES = ("first words", "random", "stop words", "rarest")
+SUMMARY_METRICS = ("rougeL", "rouge1", "rouge2", "bleu", "chrf")
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -141,12 +144,14 @@ def measure_seed(
     folder = scratch / f"{task.name}-{seed}"
     data = folder / "data"
     make_data(task.name, data, source=None, count=max(task.count, 1), seed=seed)
-    config = _config(task, folder, seed, overrides)
+    config = load_config(CONFIGS / task.config, [*_overrides(folder, seed), *overrides])
     rate = config.hyperparams.compression_rate
     with own_service(store=folder / "completions.sqlite") as url:
         for split in SPLITS:
             fill_references(data / f"{split}.json", data / f"{split}.json", config, url)
-        make_small_base(folder / "base", data / "train.json", rate=rate, seed=seed)
+        order = Order(folder / "base", None, None, epochs=2, batch_size=10, lr=1e-3, small=True)
+        asked = [*_overrides(folder, seed), f"teacher.url={url}"]
+        distill_command(CONFIGS / task.config, asked, order, teacher=None, store=None)
         before = time.perf_counter()
         result = train_new(config, "run", teacher_url=url, runs=folder / "runs", report=_silent)
         train_seconds = time.perf_counter() - before
@@ -174,18 +179,14 @@ def measure_seed(
     )
 
 
-def _config(task: BenchmarkTask, folder: Path, seed: int, overrides: Sequence[str]) -> Config:
-    """The task's shipped file, for this folder and seed."""
-    return load_config(
-        CONFIGS / task.config,
-        [
-            f"data.train_file_path={folder / 'data/train.json'}",
-            f"data.val_file_path={folder / 'data/validation.json'}",
-            f"model.model_load_path={deployable_path(folder / 'base', BERT)}",
-            f"run.seed={seed}",
-            *overrides,
-        ],
-    )
+def _overrides(folder: Path, seed: int) -> list[str]:
+    """What this folder and seed change in the task's shipped file."""
+    return [
+        f"data.train_file_path={folder / 'data/train.json'}",
+        f"data.val_file_path={folder / 'data/validation.json'}",
+        f"model.model_load_path={deployable_path(folder / 'base', BERT)}",
+        f"run.seed={seed}",
+    ]
 
 
 def summarize(task: BenchmarkTask, seeds: Sequence[Measured]) -> dict[str, Any]:
@@ -215,8 +216,11 @@ def summarize(task: BenchmarkTask, seeds: Sequence[Measured]) -> dict[str, Any]:
         "signature": dict(first.signature) | _metric_signatures(first.exact),
         "rows": [_row(name, seeds) for name in names],
         "margins": {
-            rule: _margins([(getattr(seed, rule), seed.examples) for seed in seeds])
-            for rule in ("exact", "stock")
+            cut: {
+                other: _margin(other, [(getattr(seed, cut), seed.examples) for seed in seeds])
+                for other in (BASE, _best_rule(seeds))
+            }
+            for cut in ("exact", "stock")
         },
         "rate_deviation_points": deployments,
     }
@@ -243,16 +247,25 @@ def _row(name: str, seeds: Sequence[Measured]) -> dict[str, Any]:
     return figures
 
 
-def _margins(seeds: Sequence[tuple[Evaluation, tuple[Example, ...]]]) -> dict[str, Any]:
-    """Trained minus base: by measure and metric."""
+def _best_rule(seeds: Sequence[Measured]) -> str:
+    """The simple rule that agrees best with the teacher, by the reward's metric."""
+
+    def score(name: str) -> float:
+        return fmean(_row_of(seed.exact, name).agreement[0].mean or 0.0 for seed in seeds)
+
+    return max(RULES, key=score)
+
+
+def _margin(other: str, seeds: Sequence[tuple[Evaluation, tuple[Example, ...]]]) -> dict[str, Any]:
+    """Trained minus another row: by measure and metric."""
     ours, theirs = (
-        [_row_of(evaluation, name) for evaluation, _ in seeds] for name in (TRAINED, BASE)
+        [_row_of(evaluation, name) for evaluation, _ in seeds] for name in (TRAINED, other)
     )
     examples = [of_seed for _, of_seed in seeds]
     margins: dict[str, Any] = {
         "achieved_rates": {
             name: fmean(row.achieved_rate for row in rows)
-            for name, rows in ((TRAINED, ours), (BASE, theirs))
+            for name, rows in ((TRAINED, ours), (other, theirs))
         }
     }
     for measure_name in _measures(ours[0]):
@@ -295,41 +308,43 @@ def _interval(interval: Interval) -> dict[str, Any]:
 
 
 def _show(name: str, figures: Mapping[str, Any]) -> None:
-    first = figures["rows"][0]
-    columns = [
-        (measure_name, metric)
-        for measure_name in ("agreement", "correctness")
-        for metric in first.get(measure_name, {})
-    ]
-    header = ["row", "achieved"] + [
-        f"{metric}, {'teacher' if measure_name == 'agreement' else 'people'}"
-        for measure_name, metric in columns
-    ]
-    show(
+    what = (
         f"{name}, rate {figures['rate']}, {figures['train_records']:,} training records, "
-        f"{figures['teacher_calls']:,} teacher calls, {figures['train_seconds']:.0f} s of training",
-        header,
-        [
-            (
-                row["name"],
-                f"{row['achieved_rate']:.3f}",
-                *(f"{row[measure_name][metric]['mean']:.3f}" for measure_name, metric in columns),
-            )
-            for row in figures["rows"]
-        ],
+        f"{figures['teacher_calls']:,} teacher calls, {figures['train_seconds']:.0f} s of training"
     )
-    for rule, margins in figures["margins"].items():
-        for measure_name, metric in columns:
-            margin = margins[measure_name][metric]
-            _console.print(
-                f"{name}, {rule} cut: trained - base, {metric}, {measure_name}: "
-                "{:+.3f}, 95 % {:+.3f} to {:+.3f}".format(margin["mean"], *margin["interval"])
-            )
+    for measure_name, against in (("agreement", "the teacher's"), ("correctness", "people's")):
+        if measure_name not in figures["rows"][0]:
+            continue  # The data has no people's answers.
+        metrics = list(figures["rows"][0][measure_name])
+        show(
+            f"{what}: against {against} answers",
+            ("row", "rate", metrics[0], "95 %", *metrics[1:]),
+            [_cells(row, row[measure_name], metrics) for row in figures["rows"]],
+        )
+        for cut, margins in figures["margins"].items():
+            for other, margin in margins.items():
+                reward = margin[measure_name][metrics[0]]
+                _console.print(
+                    f"{name}, {cut} cut: trained - {other}, {metrics[0]}, {against}: "
+                    "{:+.3f}, 95 % {:+.3f} to {:+.3f}".format(reward["mean"], *reward["interval"])
+                )
     for compressor, points in figures["rate_deviation_points"].items():
         _console.print(
             f"{name}: {compressor} is off the rate by {points['stock']:.2f} points by the stock "
             f"rule, {points['exact']:.2f} by the exact one"
         )
+
+
+def _cells(
+    row: Mapping[str, Any], scores: Mapping[str, Any], metrics: Sequence[str]
+) -> tuple[str, ...]:
+    return (
+        row["name"],
+        f"{row['achieved_rate']:.3f}",
+        f"{scores[metrics[0]]['mean']:.3f}",
+        "{:.3f}-{:.3f}".format(*scores[metrics[0]]["interval"]),
+        *(f"{scores[metric]['mean']:.3f}" for metric in metrics[1:]),
+    )
 
 
 def _silent(_line: str) -> None:

@@ -19,8 +19,8 @@ from trainer.rollouts.teacher_counts import TeacherCounts
 from trainer.tasks.data import (
     data_digest,
     load_examples,
+    shared_texts,
     split_validation,
-    warn_of_shared_texts,
 )
 from trainer.types import Example
 
@@ -169,7 +169,8 @@ def measure(
         for name, path in paths.items()
     }
     train_examples = load_examples(Path(config.data.train_file_path), require_references=False)
-    warn_of_shared_texts(train_examples, examples, str(data))
+    if warning := shared_texts(train_examples, examples, str(data)):
+        report(f"warning: {warning}")
     with connect(config, url) as teacher:
         teacher_digest = teacher.digest()
         scorers = [load_scorer(config, name, teacher=teacher_digest) for name in metrics]

@@ -43,13 +43,15 @@ class ConfigError(TrainerError):
 class DataError(TrainerError):
     """The data file is wrong; `problems` lists every bad record, one sentence each."""
 
-    def __init__(self, source: str, problems: Sequence[str]) -> None:
+    def __init__(self, source: str, problems: Sequence[str], advice: str = "") -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__("\n".join([f"{source}: {_count(len(problems), 'problem')}", *problems]))
+        self.advice = advice
+        lines = [f"{source}: {_count(len(problems), 'problem')}", *problems, advice]
+        super().__init__("\n".join(filter(None, lines)))
 
-    def __reduce__(self) -> tuple[type["DataError"], tuple[str, tuple[str, ...]]]:
-        return type(self), (self.source, self.problems)
+    def __reduce__(self) -> tuple[type["DataError"], tuple[str, tuple[str, ...], str]]:
+        return type(self), (self.source, self.problems, self.advice)
 
 
 class ModelError(TrainerError):

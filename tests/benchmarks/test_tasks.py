@@ -44,10 +44,16 @@ def test_seeds_are_put_together_in_one_table(measured):
     assert rows["none"]["agreement"]["f1"]["interval"] == [1.0, 1.0]
     trained, base = (rows[name]["agreement"]["f1"] for name in ("trained", "base"))
     assert trained["by_seed"] == [trained["mean"]] * 2
-    for rule in ("exact", "stock"):
-        assert set(figures["margins"][rule]) == {"achieved_rates", "agreement", "correctness"}
-    margin = figures["margins"]["exact"]["agreement"]["f1"]
+    for cut in ("exact", "stock"):
+        base_margin, rule_margin = figures["margins"][cut].values()
+        assert set(base_margin) == set(rule_margin)
+        assert set(base_margin) == {"achieved_rates", "agreement", "correctness"}
+    margin = figures["margins"]["exact"]["base"]["agreement"]["f1"]
     assert margin["mean"] == pytest.approx(trained["mean"] - base["mean"])
     assert margin["interval"][0] <= margin["mean"] <= margin["interval"][1]
+    (best_rule,) = figures["margins"]["exact"].keys() - {"base"}
+    assert rows[best_rule]["agreement"]["f1"]["mean"] == max(
+        rows[name]["agreement"]["f1"]["mean"] for name in tasks.RULES
+    )
     off = figures["rate_deviation_points"]["trained"]
     assert off["exact"] < off["stock"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.errors import DataError
 from trainer.learning.warm_start import warm_start
 from trainer.policy.compressor import PromptCompressorReinforce
 from trainer.policy.fresh import make_fresh_compressor
@@ -38,6 +39,9 @@ def make_base(
 
     Returns:
         The path to load it from.
+
+    Raises:
+        DataError: none of the texts has a word.
     """
     path = make_fresh_compressor(folder, texts, seed=seed)
     compressor = PromptCompressorReinforce(str(path), "cpu", length_tokenizer="policy")
@@ -48,8 +52,12 @@ def make_base(
         budget = int(rate * chunk.word_tokens.sum())
         return chunk, rarest_first(chunk.words, chunk.word_tokens, budget, frequencies)
 
-    used = [texts[index % len(texts)] for index in range(STEPS * TEXTS_PER_STEP)]
-    chunks = [prompt.chunks for prompt in segmenter.segment_many([[text] for text in used])]
+    needed = STEPS * TEXTS_PER_STEP
+    segmented = segmenter.segment_many([[text] for text in texts[:needed]])
+    with_words = [prompt.chunks for prompt in segmented if prompt.chunks]
+    if not with_words:
+        raise DataError(str(folder), ["expected texts with words to learn from; none has any"])
+    chunks = [with_words[index % len(with_words)] for index in range(needed)]
     batches = [
         [labelled(chunk) for part in chunks[start : start + TEXTS_PER_STEP] for chunk in part]
         for start in range(0, len(chunks), TEXTS_PER_STEP)

@@ -53,7 +53,7 @@ from trainer.rollouts.collect import LengthRule
 from trainer.rollouts.rewards import RewardConstants
 from trainer.rollouts.scoring import load_scorer, open_judge
 from trainer.rollouts.teacher_client import TeacherClient
-from trainer.tasks.data import load_examples, split_validation, warn_of_shared_texts
+from trainer.tasks.data import load_examples, shared_texts, split_validation
 from trainer.types import Example
 
 _log = logging.getLogger(__name__)
@@ -216,7 +216,8 @@ def load_data(
         train, validation = examples, load(Path(config.data.val_file_path))
     else:
         train, validation = split_validation(examples, config.evaluation.val_share)
-    warn_of_shared_texts(train, validation, config.data.val_file_path or "the validation split")
+    if warning := shared_texts(train, validation, config.data.val_file_path or "validation split"):
+        _log.warning(warning)
     return train, validation
 
 

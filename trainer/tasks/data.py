@@ -5,7 +5,6 @@ What a record may be is in `records`.
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,6 @@ from typing import Any
 from trainer.errors import DataError
 from trainer.tasks.records import Record, json_name, record_problems, to_example
 from trainer.types import Example
-
-_log = logging.getLogger(__name__)
 
 _SHAPE = 'expected a JSON object of records {"0": {"original_prompt": ..., "gpt_output": ...}, ...}'
 
@@ -48,7 +45,8 @@ def to_examples(
         for problem in record_problems(record)
     ]
     if problems:
-        raise DataError(str(path), problems)
+        advice = f"`taco data {path} -o FOLDER` leaves such records out"
+        raise DataError(str(path), problems, advice)
     examples = [to_example(id_, record) for id_, record in records.items()]
     if require_references:
         _require_references(examples, path)
@@ -136,27 +134,26 @@ def split_validation(
     return (train, validation) if train else (list(examples), [])
 
 
-def warn_of_shared_texts(
-    train: Sequence[Example], held_out: Sequence[Example], source: str
-) -> None:
-    """Say which held-out examples have a text that is trained on: they are no test of new texts.
+def shared_texts(train: Sequence[Example], held_out: Sequence[Example], source: str) -> str | None:
+    """A warning of held-out examples whose text is trained on: they are no test of new texts.
 
     Args:
         train: what is trained on.
         held_out: what is validated or evaluated on.
         source: of the held-out examples, for the message.
+
+    Returns:
+        The sentence that names them; None where there are none.
     """
     trained_on = {example.contexts for example in train}
     shared = [example.id for example in held_out if example.contexts in trained_on]
-    if shared:
-        _log.warning(
-            "%s: %d of its %d texts are training texts, too (%s): scores on them say nothing about "
-            "new texts; `taco data` leaves such duplicates out",
-            source,
-            len(shared),
-            len(held_out),
-            named(shared),
-        )
+    if not shared:
+        return None
+    return (
+        f"{source}: {len(shared)} of its {len(held_out)} texts are training texts, too "
+        f"({named(shared)}): scores on them say nothing about new texts; `taco data` leaves such "
+        "duplicates out"
+    )
 
 
 def named(ids: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.errors import DataError
 from trainer.learning import base as base_module
 from trainer.learning.base import make_base
 from trainer.learning.warm_start import warm_start
@@ -22,6 +23,12 @@ def texts(meetings):
 
 def _silent(_line):
     pass
+
+
+def test_texts_without_a_word_teach_nothing(tmp_path):
+    """Among others they are passed over; alone they are an error with a sentence."""
+    with pytest.raises(DataError, match="expected texts with words to learn from; none has any"):
+        make_base(tmp_path, ["\u200b", "\u200b\u200b"], rate=0.3, seed=0, report=_silent)
 
 
 def test_labelled_words_become_likelier_than_the_others(base, texts):

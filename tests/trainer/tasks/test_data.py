@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import pytest
 
@@ -120,6 +121,19 @@ def test_lists_every_bad_record(write):
         "record '2'",
         "record '3'",
     ]
+
+
+def test_bad_records_come_with_a_way_to_go_on(write):
+    """The command that leaves them out, after all of them."""
+    path = write({"0": GOOD, "1": {}})
+    with pytest.raises(DataError) as caught:
+        load_examples(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: 1 problem",
+        "record '1': original_prompt is missing",
+        f"`taco data {path} -o FOLDER` leaves such records out",
+    ]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.parametrize(

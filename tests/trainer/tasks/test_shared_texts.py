@@ -1,8 +1,6 @@
 """Held-out texts that are trained on, too, are named."""
 
-import logging
-
-from trainer.tasks.data import warn_of_shared_texts
+from trainer.tasks.data import shared_texts
 from trainer.types import Example, Question
 
 
@@ -11,11 +9,10 @@ def _examples(**texts):
     return [Example(id_, (text,), (question,)) for id_, text in texts.items()]
 
 
-def test_what_is_also_trained_on_is_named(caplog):
+def test_what_is_also_trained_on_is_named():
     """With how many there are, and nothing where there is none."""
     train = _examples(a="Ada leads.", b="Bo eats.")
-    with caplog.at_level(logging.WARNING):
-        warn_of_shared_texts(train, _examples(c="Cleo sings."), "test.json")
-        assert not caplog.records
-        warn_of_shared_texts(train, _examples(c="Bo eats.", d="Dan runs."), "test.json")
-    assert "test.json: 1 of its 2 texts are training texts, too (c)" in caplog.text
+    assert shared_texts(train, _examples(c="Cleo sings."), "test.json") is None
+    warning = shared_texts(train, _examples(c="Bo eats.", d="Dan runs."), "test.json")
+    assert warning is not None
+    assert warning.startswith("test.json: 1 of its 2 texts are training texts, too (c): ")
