@@ -57,8 +57,9 @@ def reader_cache_kib(path: Path) -> int:
     """An eighth of the file, within bounds; only pages that were read take memory.
 
     With a fixed size, a store of ten million rows would fetch both pages of every look-up from the
-    system's cache again. (Mapping the file is as fast, but a bad sector would then end the process
-    where it is an error here.)
+    system's cache again. (Mapping the file is a little faster, but SQLite maps 2 GB of it at most,
+    a look-up after a commit is slower, as all may have to be mapped anew, and a bad sector, or a
+    file that somebody cuts, would end the process where it is an error here.)
     """
     file_kib = path.stat().st_size // 1024 if path.exists() else 0
     return min(max(_CACHE_KIB, file_kib // 8), _LARGEST_CACHE_KIB)
