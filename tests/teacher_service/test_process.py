@@ -160,7 +160,7 @@ def test_importing_the_service_builds_nothing():
 
 
 def _url(process: subprocess.Popen) -> str:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     while not process.announce_file.exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < give_up
