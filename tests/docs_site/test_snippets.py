@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +21,7 @@ import typer
 import yaml
 
 from cache import CompletionStore
+from cache.schema import SCHEMA_VERSION
 from docs_site.pages import DOCS
 from taco.cli import app
 from teacher_service import Settings
@@ -209,6 +211,17 @@ def _parse(command: Any, arguments: list[str]) -> None:
     if rest and hasattr(command, "resolve_command"):
         _, child, its = command.resolve_command(context, rest)
         _parse(child, its)
+
+
+def test_the_schema_that_pages_show_is_the_newest():
+    """A reader's own store says so, too."""
+    shown = [
+        version
+        for page in PAGES.values()
+        for version in re.findall(r"schema(?: version │)? (\d{4})\b", page)
+    ]
+    assert len(shown) >= 3
+    assert set(shown) == {SCHEMA_VERSION}
 
 
 def test_settings_on_pages_load():
