@@ -19,8 +19,8 @@ _SPACING = {
 _console = Console(highlight=False, soft_wrap=True)
 
 
-def write_card(run: Path, licence: str | None) -> None:
-    """Write `README.md` beside the compressor of a finished run.
+def write_card(run: Path, licence: str | None) -> Path:
+    """Write `README.md` beside the compressor of a finished run; the compressor's folder.
 
     Args:
         run: the run's folder; its `evaluation` is shown where there is one.
@@ -40,6 +40,7 @@ def write_card(run: Path, licence: str | None) -> None:
     _console.print(f"model card: {model / CARD}")
     if report is None:
         _console.print(f"it shows no figures: run `taco evaluate {run}` first, then this again")
+    return model
 
 
 def card(

@@ -144,11 +144,29 @@ def card(
     licence: Annotated[
         str | None, typer.Option(help="Of the model, as the hub names it, such as mit")
     ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REPO", help="Then upload compressor and card there; the token is in HF_TOKEN"
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push-to-hub: a new repository is not public")
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="With --push-to-hub: a branch; default: the main one")
+    ] = None,
 ) -> None:
     """Write the model card of a run's compressor, from what the run and its evaluation recorded."""
     from taco.card import write_card
 
-    write_card(run, licence)
+    if push_to_hub is None and (private or revision):
+        raise UserError("--private, --revision: expected --push-to-hub REPO with them")
+    model = write_card(run, licence)
+    if push_to_hub is not None:
+        from taco.publish import push_to_hub as push
+
+        push(model, push_to_hub, private=private, revision=revision)
 
 
 @app.command()
