@@ -17,13 +17,15 @@ mean) at the best of three learning rates, with as many teacher calls as `ours`,
 twice its contexts; it draws from our rate-held sampler, since its own wastes rollouts on texts of
 the wrong length. `oracle` keeps the words that the teacher needs, within ours' budget.
 
-Rows are measured in `--jobs` processes side by side, which changes no figure but the seconds.
+Rows are measured in a process a core side by side (`--jobs`), which changes no figure but the
+seconds.
 
-    python -m benchmarks.learning --jobs 2            everything
+    python -m benchmarks.learning                     everything
     python -m benchmarks.learning --only ours-30k     some rows, one seed; writes no file
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -227,7 +229,12 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--only", nargs="+", choices=TRAINED, metavar="ROW", help="for one seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count(),
+        help="processes side by side; default: one a core",
+    )
     options = parser.parse_args()
     seeds, names = (SEEDS[:1], options.only) if options.only else (SEEDS, list(TRAINED))
     if LONG_ROWS[1] in names and "ours-30k" not in names:
