@@ -177,11 +177,11 @@ class Bench:
         data, sections = TRAINED[name]
         config = _config(self.data(data), start or self.base, self.seed, sections)
         runs = Path(tempfile.mkdtemp(dir=self.folder))
-        start = time.perf_counter()
+        began = time.perf_counter()
         result = train_new(
             config, "run", teacher_url=self.url, runs=runs, report=lambda _line: None
         )
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - began
         _console.print(f"seed {self.seed}  {name}: trained in {seconds:.0f} s")
         return Trained(result.model_path, result.teacher_calls, seconds)
 
