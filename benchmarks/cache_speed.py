@@ -134,7 +134,8 @@ _SINGLE = {
 def _ratio(rates: Mapping[str, Sequence[Rates]], peer: str, column: str, of: str = OURS) -> float:
     """The rate of one store, ours unless another is named, by that of `peer`, round by round."""
     pairs = zip(rates[of], rates[peer], strict=True)
-    return round(median(getattr(one, column) / getattr(other, column) for one, other in pairs), 3)
+    ratios = [float(getattr(one, column)) / float(getattr(other, column)) for one, other in pairs]
+    return round(median(ratios), 3)
 
 
 def _measure_round(peer: Peer, amounts: Amounts, turn: int) -> Rates:

@@ -137,8 +137,11 @@ def measure(
     differing = [
         result for result, text in zip(results, first[1], strict=True) if result.text != text
     ]
+    of_ours, of_stock, of_stock_one_by_one = (len(texts) / median for median in medians)
     return Speeds(
-        *(len(texts) / median for median in medians),
+        of_ours,
+        of_stock,
+        of_stock_one_by_one,
         differing=len(differing),
         in_band=sum(map(near_the_cut, differing)),
     )

@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.results import FOLDER, publish, show
@@ -92,7 +93,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """What is learnt from 30,000 teacher calls: the demo's config with one option changed. The greedy
 baseline asks about one more text for each example, so that row has a sixteenth more of them."""
-REFERENCES = {
+REFERENCES: dict[str, dict[str, dict[str, Any]]] = {
     f"reference (lr {lr:g})": {
         "hyperparams": {
             "policy_lr": lr,
@@ -110,7 +111,7 @@ REFERENCES = {
     }
     for lr in (1e-4, 3e-4, 1e-3)
 }
-ON_LONG = {"entropy_per_word": 0.0007, "final_entropy_per_word": None}
+ON_LONG: dict[str, Any] = {"entropy_per_word": 0.0007, "final_entropy_per_word": None}
 """The bonus is summed over words, the reward is not: a text of 13 meetings gets a 13th of it."""
 LONG_ROWS = ("5k on long texts", "ours-30k, then 5k on long texts")
 TRAINED: dict[str, tuple[str, Mapping[str, dict[str, Any]]]] = {
@@ -361,14 +362,15 @@ def margin(seeds: Sequence[Mapping[str, Measured]], other: str) -> list[float]:
     return [interval.low, interval.high]
 
 
-def _by_context(measured: Measured) -> np.ndarray:
+def _by_context(measured: Measured) -> NDArray[np.float64]:
     """Mean score of each context: its questions are no independent draws."""
     values = np.array(measured.row.scores.values, dtype=float)
-    return values.reshape(len(measured.row.tokens), -1).mean(axis=1)
+    means: NDArray[np.float64] = values.reshape(len(measured.row.tokens), -1).mean(axis=1)
+    return means
 
 
 def _config(data: Path, base: str, seed: int, sections: Mapping[str, dict[str, Any]]) -> Config:
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "data": {"train_file_path": str(data), "val_file_path": None},
         "model": {"model_load_path": base},
         "run": {"seed": seed},

@@ -64,7 +64,7 @@ async def per_second(
     started = time.perf_counter()
     counts = await asyncio.gather(
         *(
-            _repeat(connection, requests[place:] + requests[:place], started + seconds)
+            _repeat(connection, [*requests[place:], *requests[:place]], started + seconds)
             for place, connection in enumerate(opened)
         )
     )

@@ -104,8 +104,8 @@ def gallery() -> Gallery:
         for name in ("base", "trained")
     ]
     reply = TeacherReply(Outcome.SCORED, "It is so, and will be for a long time.")
-    replies = [reply] * len(items_of(sides, examples))
-    return arrange(sides, examples, RATES, 0.3, replies, "f1")
+    heard = [(reply, 1.0)] * len(items_of(sides, examples))
+    return arrange(sides, examples, RATES, 0.3, heard, "f1")
 
 
 def _step(step: int, steps: int) -> dict[str, Any]:

@@ -171,7 +171,9 @@ async def _measure(rounds: int, seconds: float, misses: int) -> dict[str, float 
             await connection.send(request)
         connection.close()
     cached: dict[str, list[float]] = {server: [] for server in PORTS}
-    items, direct, through = [], [], []
+    items: list[float] = []
+    direct: list[float] = []
+    through: list[float] = []
     for number in range(rounds):
         for server in PORTS:
             rate = await per_second(url_of(server), requests[server], CONNECTIONS, seconds)

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.results import publish, show
@@ -119,7 +120,7 @@ class Bench:
             seconds,
         )
 
-    def judge(self, model_path: str, examples: Sequence[Example]) -> np.ndarray:
+    def judge(self, model_path: str, examples: Sequence[Example]) -> NDArray[np.float64]:
         """F1 of each context, deployed by the stock rule."""
         config = configure()
         compressor = PromptCompressorReinforce(model_path, "cpu", length_tokenizer="policy")
@@ -127,7 +128,9 @@ class Bench:
         texts = rows.by_policy(compressor, examples, CompressionOptions(), target, exact=False)
         with connect(config, self.url) as teacher:
             row = rows.judge("run", texts, examples, teacher.complete, config.reward.metric)
-        return np.array(row.scores.values, dtype=float).reshape(len(examples), -1).mean(axis=1)
+        scores: NDArray[np.float64] = np.array(row.scores.values, dtype=float)
+        by_context: NDArray[np.float64] = scores.reshape(len(examples), -1).mean(axis=1)
+        return by_context
 
     def _config(
         self, setting: tuple[float, float, float], reused: Sequence[str], max_asked: float
@@ -194,7 +197,7 @@ def prepare(folder: Path, url: str, contexts: int) -> Bench:
         folder,
         url,
         make_demo_base(folder / "base", SEED),
-        make_examples(folder / "validation.json", VALIDATION, SEED, "validation", url),
+        make_examples(folder / "validation.json", VALIDATION, SEED + 1, "test", url),
         make_examples(folder / "test.json", TEST, SEED, "test", url),
     )
 

@@ -26,7 +26,7 @@ MEETINGS_PER_LONG_TEXT = 13
 
 def configure(**sections: dict[str, Any]) -> Config:
     """The demo's config with some values changed, section by section."""
-    plain = resolved(load_config(CONFIG))
+    plain = dict(resolved(load_config(CONFIG)))
     for section, values in sections.items():
         plain[section] = {**plain[section], **values}
     return Config.model_validate(plain)
