@@ -7,9 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer.config import Config
 from trainer.errors import TeacherUnreachable
+from trainer.learning import passes
 from trainer.learning.launch import resume, train_new
 from trainer.learning.lockfile import Lock
 from trainer.learning.run import Run
@@ -112,3 +114,19 @@ def test_a_replay_draws_the_same_masks(ahead, train):
     """And ends with the same weights."""
     result = train("replayed", replay=Lock(Path(ahead.lock)))
     assert result.weights_digest == ahead.weights_digest
+
+
+def test_memory_may_run_out_between_drawing_and_learning(train, monkeypatch):
+    """The next step was drawn whole, and is learnt from in smaller micro-batches, twice."""
+    loss, full = passes._loss, threading.Event()
+
+    def failing(run, part, policy, *, first):
+        if run.finished_steps == 1 and not full.is_set():
+            full.set()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return loss(run, part, policy, first=first)
+
+    monkeypatch.setattr(passes, "_loss", failing)
+    result = train("short of memory", policy={**AHEAD, "passes": 2, "max_kl": 10.0})
+    lines = (Path(result.folder) / "logs/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss/passes"] for line in lines] == [2] * 8

@@ -30,6 +30,8 @@ class Experience:
 
     prepared: list[PreparedExample]
     """This process's examples."""
+    parts: list[tuple[int, int]]
+    """Start and stop of each micro-batch that they were drawn in."""
     policies: list[MaskPolicy]
     """What drew their masks, one a micro-batch, with its graph where that is of use."""
     sampled: SampledBatch
@@ -45,6 +47,7 @@ class Asked:
     """One step's masks, drawn, and being asked about."""
 
     prepared: list[PreparedExample]
+    parts: list[tuple[int, int]]
     policies: list[MaskPolicy]
     sampled: SampledBatch
     asking: Asking | None
@@ -95,7 +98,7 @@ class Gathering:
             if following:
                 run.drew = trained_weights(run.compressor.model)
                 self._next = self._ask(following, stale=True)
-        return Experience(asked.prepared, asked.policies, asked.sampled, own, rollouts)
+        return Experience(asked.prepared, asked.parts, asked.policies, asked.sampled, own, rollouts)
 
     def _first(self, batch: Batch) -> Asked:
         """Of a run, or after a resume: then by the weights that had drawn it before."""
@@ -112,7 +115,8 @@ class Gathering:
             policies, sampled = draw(run, batch, prepared, asking, stale=stale)
             if asking:
                 asking.begin_rest()
-        return Asked(prepared, policies, sampled, asking)
+        parts = run.memory.parts(len(prepared))
+        return Asked(prepared, parts, policies, sampled, asking)
 
     def _prepare(self, batch: Batch) -> list[PreparedExample]:
         with self._run.times.phase("prepare"):

@@ -103,6 +103,7 @@ def passes(
     run: Run,
     prepared: Sequence[PreparedExample],
     sampled: SampledBatch,
+    parts: Sequence[tuple[int, int]],
     policies: list[MaskPolicy],
     credit: Credit,
 ) -> Iterator[Update]:
@@ -112,16 +113,16 @@ def passes(
         run: whose model is changed.
         prepared: this process's examples.
         sampled: what was drawn for them.
-        policies: those that drew it, one for each of `run.memory.parts`; their graphs are used up,
-            but for those that drew a step ahead.
+        parts: the micro-batches that it was drawn in, as `run.memory.parts` gave them.
+        policies: those that drew it, one for each of `parts`; their graphs are used up, but for
+            those that drew a step ahead.
         credit: of `sampled`.
 
     Raises:
         NotFinite: the first pass has no finite gradient. A further one is left out instead.
         OutOfMemory: not even one example fits.
     """
-    config, examples = run.config.policy, len(prepared)
-    parts, drew = run.memory.parts(examples), [policy.detach() for policy in policies]
+    config, drew = run.config.policy, [policy.detach() for policy in policies]
     lesson = Lesson(prepared, sampled, credit)
     valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
 

@@ -114,7 +114,7 @@ def learn(run: Run, batch: Batch, experience: Experience, report: Report) -> Non
     lr = float(run.scheduler.get_last_lr()[0])
     with run.times.phase("loss"):
         credit = credit_of(run, experience)
-        updates = list(passes(run, prepared, sampled, policies, credit))
+        updates = list(passes(run, prepared, sampled, experience.parts, policies, credit))
         run.scheduler.step()
     run.finished_steps = batch.step
     run.teacher_calls += len(replies_asked(experience.rollouts))
