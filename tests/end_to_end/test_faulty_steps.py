@@ -43,8 +43,10 @@ def _steps(folder):
 
 
 def _assert_same_step(ours, theirs):
+    # A loss is what is left of terms that cancel out: advantages add up to 0 in each group.
     for key in MEASURED:
-        assert ours[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-9), key
+        rounding = 1e-6 if key == "loss/policy" else 1e-9
+        assert ours[key] == pytest.approx(theirs[key], rel=1e-5, abs=rounding), key
 
 
 @pytest.mark.parametrize(
