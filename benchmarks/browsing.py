@@ -28,6 +28,7 @@ class Opening:
 
     paint: float | None = None  # Until it has painted some of it.
     whole: float | None = None  # Until all of it is there and its scripts have run.
+    cpu: float | None = None  # That the page's thread computed by then, whatever else ran here.
 
 
 def openings(addresses: Mapping[str, str], turns: int = _TURNS) -> dict[str, Opening]:
@@ -42,7 +43,7 @@ def openings(addresses: Mapping[str, str], turns: int = _TURNS) -> dict[str, Ope
         return dict.fromkeys(addresses, Opening())
     from playwright.sync_api import sync_playwright
 
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in addresses}
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in addresses}
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=program, args=sandbox)
@@ -57,15 +58,19 @@ def openings(addresses: Mapping[str, str], turns: int = _TURNS) -> dict[str, Ope
     }
 
 
-def open_page(browser: "Browser", address: str) -> tuple[float, float]:
-    """Milliseconds until a page is painted, and until it is whole, in a window of its own."""
+def open_page(browser: "Browser", address: str) -> tuple[float, float, float]:
+    """What `Opening` has of a page, in a window of its own."""
     page = browser.new_page()
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(address)
     while (times := page.evaluate(_TIMES)) is None:
         page.wait_for_timeout(5)
+    metrics = tools.send("Performance.getMetrics")["metrics"]
+    [seconds] = [each["value"] for each in metrics if each["name"] == "TaskDuration"]
     page.close()
     painted, whole = times
-    return float(painted), float(whole)
+    return float(painted), float(whole), 1000 * seconds
 
 
 @contextmanager

@@ -14,6 +14,8 @@ first_paint_ms                until Chromium has painted something of the first 
                               where there is no Chromium), in a window that was never there before
 bare_paint_ms                 the same of a page of one word, in turns with it: what the browser and
                               the machine take for themselves
+paint_cpu_ms, bare_cpu_ms     of that, what the page's thread in Chromium computed: the same beside
+                              other work
 index_seconds                 from the first search until every entry is indexed; entries are served
                               meanwhile
 index_bytes_per_row           the index's file; inserts do not pay for it
@@ -90,6 +92,8 @@ def measure(store: Path, rows: int, requests: int) -> dict[str, object]:
         "page_p99_ms": {name: round(_p99(spent), 1) for name, spent in pages.items()},
         "first_paint_ms": opened["page"].paint,
         "bare_paint_ms": opened["bare"].paint,
+        "paint_cpu_ms": opened["page"].cpu,
+        "bare_cpu_ms": opened["bare"].cpu,
         "index_seconds": round(index_seconds, 1),
         "index_bytes_per_row": round(word_file_of(store).stat().st_size / rows, 1),
     }

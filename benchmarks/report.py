@@ -11,6 +11,8 @@ paint_ms        from opening the file until Chromium has painted some of it (med
 open_ms         until all of it is there and its script has run
 bare_open_ms    the same of a page of one word, in turns with it: what the browser and the machine
                 take for themselves
+open_cpu_ms, bare_cpu_ms
+                of that, what the page's thread in Chromium computed: the same beside other work
 All are null where there is no Chromium, but for the first two.
 """
 
@@ -72,6 +74,8 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
         "paint_ms": opened["report"].paint,
         "open_ms": opened["report"].whole,
         "bare_open_ms": opened["bare"].whole,
+        "open_cpu_ms": opened["report"].cpu,
+        "bare_cpu_ms": opened["bare"].cpu,
     }
 
 
