@@ -34,6 +34,7 @@ from tests.tiny_runs import write_meetings
 from trainer.config import resolved
 from trainer.config_file import load_config
 from trainer.policy.families import XLM_ROBERTA
+from trainer.tasks.meetings import generate_meetings
 
 ROOT = DOCS.parent
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
@@ -75,11 +76,15 @@ def _for_report(folder: Path, base: Path) -> Replacements:
 
 
 def _for_tasks(folder: Path, _base: Path) -> Replacements:
-    """What the page's reader brings: data, config and settings of their own."""
-    shutil.copy(ROOT / "examples/question_answering.json", folder / "my_test.json")
-    shutil.copy(ROOT / "configs/tasks/meeting_qa.yaml", folder / "my_task.yaml")
-    shutil.copy(ROOT / "configs/teacher/builtin.yaml", folder / "my_teacher.yaml")
-    return [("--count 480", "--count 24"), ("--rates 0.3,0.5", "--rates 0.3")]
+    """What the page's reader brings: records of their own, one of them bad."""
+    records = generate_meetings(40, 8, "train")
+    lines = [json.dumps(record) for record in [*records, {"original_prompt": " "}]]
+    (folder / "my_records.jsonl").write_text("\n".join(lines))
+    return [
+        ("--count 480", "--count 24"),
+        ("--rates 0.3,0.5", "--rates 0.3"),
+        ("epochs: 4", "epochs: 1"),
+    ]
 
 
 PREPARED: dict[str, Callable[[Path, Path], Replacements]] = {
