@@ -112,6 +112,8 @@ class Hop:
         while not isinstance(
             answer := self._attempt(method, path, deadline, body, headers or {}), httpx2.Response
         ):
+            if self._client.is_closed:  # After an interrupt: nobody waits for the answer.
+                raise self._unreachable(answer.reason)
             silent_since = (silent_since or time.monotonic()) if answer.silent else None
             pause_s = max(answer.wait_s, self._pause_s(attempt))
             if time.monotonic() + pause_s > self._give_up_at(deadline, silent_since):
