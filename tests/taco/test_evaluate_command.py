@@ -70,6 +70,7 @@ def test_every_row_is_measured_at_every_rate(evaluate, run, tmp_path):
         assert by_name[name]["achieved_rate"] <= by_name["trained"]["achieved_rate"] + 0.01
     saved = by_name["trained"]["tokens_saved_per_prompt"]
     assert by_name["trained"]["usd_saved_per_1000_prompts"] == pytest.approx(saved / 100)
+    assert f"| {saved:.1f} | {saved / 100:.4g} |" in said.out
     at_first = [each for each in report["differences"] if each["requested_rate"] == 0.3]
     assert len(at_first) == 2 * len(metrics) * (len(ROWS) - 1)
     assert {each["ours"] for each in at_first} == {"trained"}

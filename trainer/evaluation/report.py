@@ -108,8 +108,9 @@ def as_markdown(evaluation: Evaluation, document: Mapping[str, Any]) -> str:
     parts = ["# Evaluation", _signature_lines(document["signature"])]
     per_rate = len(evaluation.rows) // max(len(rates), 1)
     for index, rate in enumerate(rates):
-        at_rate = evaluation.rows[index * per_rate : (index + 1) * per_rate]
-        parts += [f"## Requested rate {rate:g}", _rows_table(at_rate)]
+        part = slice(index * per_rate, (index + 1) * per_rate)
+        saved = [row["usd_saved_per_1000_prompts"] for row in document["rows"][part]]
+        parts += [f"## Requested rate {rate:g}", _rows_table(evaluation.rows[part], saved)]
     parts += ["## Differences", _differences_table(evaluation.differences)]
     parts += ["## Deployment", _deployment_table(evaluation.deployments)]
     if document["break_even"] is not None:
@@ -127,12 +128,13 @@ def _signature_lines(signature: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _rows_table(at_rate: Sequence[RowFigures]) -> str:
-    first = at_rate[0]
+def _rows_table(at_rate: Sequence[RowFigures], usd_saved: Sequence[float | None]) -> str:
+    first, priced = at_rate[0], None not in usd_saved
     header = [
         "row",
         "achieved rate",
         "tokens saved",
+        *(["USD saved per 1,000 prompts"] if priced else []),
         *(f"{scores.metric}, teacher" for scores in first.agreement),
         *(f"{scores.metric}, human" for scores in first.correctness),
         "numbers kept",
@@ -143,11 +145,12 @@ def _rows_table(at_rate: Sequence[RowFigures]) -> str:
             row.name,
             f"{row.achieved_rate:.3f}",
             f"{row.tokens_saved:.1f}",
+            *([f"{usd:.4g}"] if priced else []),
             *(_shown(scores.mean) for scores in (*row.agreement, *row.correctness)),
             _shown(row.numbers_kept),
             _shown(row.entities_kept),
         ]
-        for row in at_rate
+        for row, usd in zip(at_rate, usd_saved, strict=True)
     ]
     return table(header, body)
 

@@ -5,6 +5,7 @@ import re
 from trainer.tasks.rules import STOP_WORDS
 
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_LOOSE_SEPARATOR = re.compile(r"(?<=\d) ?([.,:]) ?(?=\d)")
 _SENTENCE = re.compile(r"[.!?\n]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -28,8 +29,13 @@ def entities(text: str) -> set[str]:
 
 
 def kept_share(wanted: set[str], text: str) -> float | None:
-    """The share of `wanted` that stands in a text as whole words; None where there is none."""
+    """The share of `wanted` that stands in a text as whole words; None where there is none.
+
+    A number may have come back with spaces around its separators, as the stock package joins BERT's
+    word pieces.
+    """
     if not wanted:
         return None
-    found = numbers(text) | set(_WORD.findall(text))
+    tight = _LOOSE_SEPARATOR.sub(r"\1", text)
+    found = numbers(text) | numbers(tight) | set(_WORD.findall(text))
     return len(wanted & found) / len(wanted)

@@ -19,7 +19,13 @@ def test_entities_are_capitalised_words_that_begin_no_sentence():
 
 @pytest.mark.parametrize(
     ("text", "share"),
-    [("Bob met, 4,500 paid", 2 / 4), ("Bobby Lee 4 500", 1 / 4), ("", 0.0)],
+    [
+        ("Bob met, 4,500 paid", 2 / 4),
+        ("Bobby Lee 4 500", 1 / 4),
+        ("4 , 500 at 10 : 30", 2 / 4),  # As BERT's word pieces are joined.
+        ("4 , at 10 30", 0.0),
+        ("", 0.0),
+    ],
 )
 def test_what_is_kept_must_stand_there_whole(text, share):
     """`Bobby` is no `Bob`, and a number that lost its separator is another."""

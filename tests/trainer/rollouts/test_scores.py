@@ -1,9 +1,14 @@
+import collections
 import math
+import re
+import string
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer.errors import ConfigError
 from trainer.rollouts.scores import is_built_in, load_metric
@@ -30,6 +35,51 @@ from trainer.rollouts.scores import is_built_in, load_metric
 def test_f1_is_squads(completion, reference, expected):
     """Token F1 with the official normalisation."""
     assert load_metric("f1")(completion, reference) == pytest.approx(expected, abs=1e-12)
+
+
+def normalize_answer(s):
+    """Of the SQuAD 2.0 evaluation script, as it stands there."""
+
+    def remove_articles(text):
+        regex = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+        return re.sub(regex, " ", text)
+
+    def white_space_fix(text):
+        return " ".join(text.split())
+
+    def remove_punc(text):
+        exclude = set(string.punctuation)
+        return "".join(ch for ch in text if ch not in exclude)
+
+    return white_space_fix(remove_articles(remove_punc(s.lower())))
+
+
+def compute_f1(a_gold, a_pred):
+    """Likewise."""
+    gold_toks, pred_toks = (normalize_answer(s).split() for s in (a_gold, a_pred))
+    common = collections.Counter(gold_toks) & collections.Counter(pred_toks)
+    num_same = sum(common.values())
+    if len(gold_toks) == 0 or len(pred_toks) == 0:
+        return int(gold_toks == pred_toks)
+    if num_same == 0:
+        return 0
+    precision = 1.0 * num_same / len(pred_toks)
+    recall = 1.0 * num_same / len(gold_toks)
+    return (2 * precision * recall) / (precision + recall)
+
+
+WORDS = st.sampled_from(["Ann", "ann", "the", "An", "Lee's", "wel-l", "4,500", "é", "...", "\xa0"])
+TEXTS = st.lists(WORDS, max_size=6).map(" ".join) | st.text(max_size=12)
+
+
+@given(TEXTS.filter(str.strip), TEXTS)
+def test_f1_and_exact_match_are_the_official_scripts(completion, reference):
+    """On any texts, but for an empty completion, which scores 0 here under every metric."""
+    f1, exact = load_metric("f1")(completion, reference), load_metric("exact_match")
+    assert f1 == pytest.approx(compute_f1(reference, completion), abs=1e-12)
+    assert exact(completion, reference) == (
+        normalize_answer(completion) == normalize_answer(reference)
+    )
 
 
 @pytest.mark.parametrize(
