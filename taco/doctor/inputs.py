@@ -9,7 +9,8 @@ from taco.doctor.probes import ProbeFailed, ProbeTookTooLong
 from trainer.config import Config
 from trainer.policy.families import FAMILIES
 from trainer.policy.lengths import CL100K, cl100k_file
-from trainer.rollouts.scores import load_metric, model_metrics, uses_model
+from trainer.rollouts.scores import uses_model
+from trainer.rollouts.scoring import load_scorer
 from trainer.tasks.data import load_examples
 
 
@@ -54,7 +55,7 @@ def check_metric(config: Config) -> Finding:
             "download it",
             f"`hf download {model}`, while there is a network",
         )
-    return ok("metric", load_metric(config.reward.metric, model_metrics(config, "cpu")).signature)
+    return ok("metric", load_scorer(config, device="cpu").signature)
 
 
 def check_length_tokenizer(setting: str) -> Finding:

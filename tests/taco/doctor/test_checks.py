@@ -20,13 +20,22 @@ from cache.sqlite_file import connect
 from taco.doctor.command import side_by_side
 from taco.doctor.disk import check_disk
 from taco.doctor.findings import ok
-from taco.doctor.inputs import check_data, check_length_tokenizer, check_model, local_folder
+from taco.doctor.inputs import (
+    check_data,
+    check_length_tokenizer,
+    check_metric,
+    check_model,
+    local_folder,
+)
 from taco.doctor.memory import Shape, read_shape
 from taco.doctor.packages import check_packages, check_python, installed_requirements
 from taco.doctor.plan import Check
 from taco.doctor.probes import load_in_stock, probe_model
 from taco.doctor.services import check_settings, check_store, check_teacher, check_weights
 from teacher_service.keys import add_key
+from tests.tiny_models import make_encoder
+from tests.tiny_runs import tiny_config
+from trainer.errors import ConfigError
 
 SMALL = Shape(parameters=1000, layers=1, hidden=8, heads=2, vocabulary=10)
 HUGE = Shape(parameters=10**14, layers=24, hidden=1024, heads=16, vocabulary=250_000)
@@ -98,6 +107,28 @@ def test_data_with_questions_that_nobody_asks(meetings):
     """The template has to ask them."""
     assert check_data("data", meetings, asks=True).state == "ok"
     assert "does not ask their questions" in check_data("data", meetings, asks=False).said
+
+
+def test_a_reward_that_a_model_or_the_judge_measures(meetings, base, tmp_path):
+    """The model is loaded where it is here, and never downloaded; nobody is asked."""
+
+    def check(metric, **bertscore):
+        return check_metric(
+            tiny_config(meetings, base, reward={"metric": metric}, bertscore=bertscore)
+        )
+
+    found = check("0.5*judge + 0.5*f1")
+    assert (found.state, "judge|scale:1-5|" in found.said) == ("ok", True)
+    encoder = str(make_encoder(tmp_path))
+    found = check("bertscore", model=encoder, layer=2)
+    assert found.state == "ok"
+    assert "bertscore|model:tiny-encoder|" in found.said
+    found = check("bertscore", model="nobody/has-this-encoder")
+    assert (found.state, "would download it" in found.said) == ("warning", True)
+    with pytest.raises(ConfigError, match=r"bertscore\.model"):
+        check("bertscore")
+    with pytest.raises(ConfigError, match=r"bertscore\.layer"):
+        check("bertscore", model=encoder)
 
 
 @pytest.mark.parametrize(
