@@ -93,24 +93,32 @@ def stock_cuts(
 def exact_cuts(
     segmenter: Segmenter, prompt: SegmentedPrompt, probs: Sequence[Probabilities], rate: float
 ) -> tuple[Cut, ...]:
-    """The cut whose text comes nearest to `rate` in tokens; every chunk keeps the same share."""
+    """The cut whose text comes nearest to `rate` in tokens; every chunk keeps the same share.
+
+    The words are taken by rank up to the one that does not fit any more. Then either that one is
+    kept too, or it is left out and later ones that fit are kept, whichever comes nearer.
+    """
     chunks = prompt.chunks
     shares = [_share_when_last(chunk, prob_W) for chunk, prob_W in zip(chunks, probs, strict=True)]
     cuts = np.unique([0.0, *(share for share_W in shares for share in share_W)])
 
     def masks_at(cut: int) -> tuple[Mask, ...]:
-        masks = tuple(share_W <= cuts[cut] for share_W in shares)
+        return without_repeats(tuple(share_W <= cuts[cut] for share_W in shares))
+
+    def without_repeats(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
         if not segmenter.options.drop_consecutive:
             return masks
         return tuple(map(drop_repeated_forced, chunks, masks))
 
-    def tokens_at(cut: int) -> int:
-        return segmenter.count_tokens(segmenter.join_contexts(prompt, masks_at(cut)))
+    def tokens_of(masks: tuple[Mask, ...]) -> int:
+        return segmenter.count_tokens(segmenter.join_contexts(prompt, masks))
 
     target = rate * prompt.original_tokens
-    above = bisect_left(range(len(cuts) - 1), target, key=tokens_at)
-    candidates = range(max(above - 1, 0), above + 1)
-    masks = masks_at(min(candidates, key=lambda cut: abs(tokens_at(cut) - target)))
+    above = bisect_left(range(len(cuts) - 1), target, key=lambda cut: tokens_of(masks_at(cut)))
+    below = masks_at(max(above - 1, 0))
+    filled = without_repeats(_filled(chunks, shares, below, round(target) - tokens_of(below)))
+    candidates = (below, masks_at(above), filled)
+    masks = min(candidates, key=lambda masks: abs(tokens_of(masks) - target))
     return tuple(
         Cut(chunk.words, keep, prob_W)
         for chunk, keep, prob_W in zip(chunks, masks, probs, strict=True)
@@ -125,6 +133,25 @@ def _share_when_last(chunk: Chunk, prob_W: Probabilities) -> NDArray[np.float64]
     share_W[order] = kept / max(kept[-1], 1)
     share_W[chunk.word_forced] = 0.0
     return share_W
+
+
+def _filled(
+    chunks: Sequence[Chunk],
+    shares: Sequence[NDArray[np.float64]],
+    masks: Sequence[Mask],
+    room: int,
+) -> tuple[Mask, ...]:
+    """The masks with the next words by rank that fit into so many more tokens, over all chunks."""
+    if room <= 0:
+        return tuple(masks)
+    keep_N = np.concatenate(masks)
+    tokens_N = np.concatenate([chunk.word_tokens for chunk in chunks])
+    fitting = np.flatnonzero(~keep_N & (tokens_N > 0) & (tokens_N <= room))
+    for word in fitting[np.argsort(np.concatenate(shares)[fitting], kind="stable")]:
+        if tokens_N[word] <= room:
+            keep_N[word] = True
+            room -= tokens_N[word]
+    return tuple(np.split(keep_N, np.cumsum([len(mask) for mask in masks])[:-1]))
 
 
 def threshold_cuts(

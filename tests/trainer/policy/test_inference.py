@@ -125,6 +125,13 @@ def test_exact_cut_comes_nearer_than_the_stock_one(pair, rate):
     assert exact.rate == exact.compressed_tokens / exact.original_tokens
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_exact_cut_leaves_out_a_word_that_does_not_fit(pair, rate):
+    """Shorter words after it take its place, so the text has the tokens that were asked for."""
+    exact = compress(pair.ours, [" ".join(CORPUS[:6])], PLAIN, rate=rate, exact=True)
+    assert abs(exact.compressed_tokens - rate * exact.original_tokens) <= 0.5
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_several_rates_at_once_are_as_each_alone(pair, exact):
     """For every prompt, an empty one among them: text, lengths, masks."""
