@@ -340,10 +340,12 @@ def draw(table: Sequence[Mapping[str, Any]], path: Path) -> None:
     calls = [row["teacher_calls"] for row in ours]
     axes.plot(calls, [row["f1_mean"] for row in ours], marker="o", label="ours")
     axes.fill_between(calls, low, high, alpha=0.2)
-    for name in ("reference", *VARIANTS):
-        if name != "ours-30k":
-            row = rows_by_name[name]
-            axes.plot(row["teacher_calls"], row["f1_mean"], "x", label=name)
+    # A marker for each turn of the colours, which come back after ten.
+    markers = [marker for marker in "xsD" for _ in range(10)]
+    others = [name for name in ("reference", *VARIANTS) if name != "ours-30k"]
+    for name, marker in zip(others, markers[1:], strict=False):
+        row = rows_by_name[name]
+        axes.plot(row["teacher_calls"], row["f1_mean"], marker, label=name)
     for name in ("oracle", "rule"):
         axes.axhline(rows_by_name[name]["f1_mean"], color="grey", linestyle="--")
         axes.text(0, rows_by_name[name]["f1_mean"], name, va="bottom")
