@@ -64,11 +64,11 @@ def test_it_announces_where_it_serves_and_stops_in_order(spawn, store_path):
 
 def test_ctrl_c_lets_what_is_under_way_arrive(spawn, store_path):
     """The client gets its answer, the store keeps it, no traceback is shown."""
-    process = spawn(builtin={"latency_ms": 800})
+    process = spawn(builtin={"latency_ms": 3000})
     url = _url(process)
     with ThreadPoolExecutor(1) as pool:
         reply = pool.submit(_chat, url, "one")
-        time.sleep(0.4)
+        time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         assert reply.result().status_code == 200
     assert process.wait(20) == 0
