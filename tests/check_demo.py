@@ -32,7 +32,7 @@ KEYS = frozenset(
 )
 
 BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    "trained_f1 is at least 0.70": lambda s: s["trained_f1"] >= 0.70,
+    "trained_f1 is at least 0.88": lambda s: s["trained_f1"] >= 0.88,
     "trained_f1 is 20 % over base_f1": lambda s: s["trained_f1"] >= 1.2 * s["base_f1"],
     "random_f1 is under 0.30": lambda s: s["random_f1"] < 0.30,
     "achieved_rate is near the requested 0.3": lambda s: abs(s["achieved_rate"] - 0.3) <= 0.05,
