@@ -105,7 +105,7 @@ def test_the_doctor_says_what_is_missing(offline, tmp_path):
         "data",
         "validation",
     }
-    assert "run `taco prepare data/squad/train.json`" in missing["data"]["said"]
+    assert "`taco prepare data/squad/train.json --config" in missing["data"]["said"]
     assert "Qwen/Qwen2.5-7B-Instruct" in missing["weights"]["said"]
     assert "training would download it" in missing["model"]["said"]
     assert {"weights", "model"} <= missing.keys() <= {
