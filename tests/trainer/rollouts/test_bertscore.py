@@ -222,5 +222,5 @@ def test_what_cannot_be_used_is_said(encoder, tmp_path):
 
 def test_without_a_config_there_is_no_model():
     """Where only a metric's name is known, such as `taco cache audit --metric`."""
-    with pytest.raises(ConfigError, match="a run's config says what it compares by"):
+    with pytest.raises(ConfigError, match="it needs what only a run or an evaluation has"):
         load_metric("bertscore")
