@@ -211,9 +211,22 @@ def piece_keep_probs(
         word_CT, int64: `Chunk.word_of_piece`, HIDDEN where padded.
     """
     ids_CT = _padded([chunk.piece_ids for chunk in chunks], pad_token_id, width).to(device)
-    word_CT = _padded([chunk.word_of_piece for chunk in chunks], HIDDEN, width).to(device)
-    logits_CT2 = model(input_ids=ids_CT, attention_mask=word_CT != HIDDEN).logits
-    return logits_CT2.float().softmax(dim=-1)[..., 1], word_CT
+    word_CT = _padded([chunk.word_of_piece for chunk in chunks], HIDDEN, width)
+    seen_CT = word_CT != HIDDEN
+    mask = None if bool(seen_CT.all()) else _attention_mask(model, seen_CT.to(device))
+    logits_CT2 = model(input_ids=ids_CT, attention_mask=mask).logits
+    return logits_CT2.float().softmax(dim=-1)[..., 1], word_CT.to(device)
+
+
+def _attention_mask(model: nn.Module, seen_CT: Tensor) -> Tensor:
+    """Which pieces the model sees, as its attention takes it.
+
+    PyTorch's attends by (C, 1, 1, T) as it is; from (C, T) `transformers` would write out
+    (C, 1, T, T), which costs as much as the attention of a small model.
+    """
+    config = getattr(model, "config", None)
+    by_pytorch = getattr(config, "_attn_implementation", None) == "sdpa"
+    return seen_CT[:, None, None] if by_pytorch else seen_CT
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from trainer.policy.words import Chunk
 
 Probabilities = NDArray[np.float32]
 
-CPU_BATCH_PIECES = 4096
+CPU_BATCH_PIECES = 2048
 """Pieces in one forward pass on a CPU, padding counted: larger ones outgrow its caches."""
 
 
