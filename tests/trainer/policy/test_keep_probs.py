@@ -71,6 +71,21 @@ def test_padding_changes_nothing(pair):
         )
 
 
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_padding_is_hidden_from_every_kind_of_attention(bert, implementation):
+    """Each is told of it in the form that it takes, and gives what the model gives without it."""
+    chunks = bert.segmenter(CompressionOptions()).segment(CORPUS).chunks
+    short, *_, long = sorted(chunks, key=lambda chunk: len(chunk.piece_ids))
+    bert.model.set_attn_implementation(implementation)
+    try:
+        prob_CW, is_word_CW = word_keep_probs(bert.model, [short, long], 0, "cpu")
+        (alone_CW, _) = word_keep_probs(bert.model, [short], 0, "cpu")
+    finally:
+        bert.model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(prob_CW[0][is_word_CW[0]], alone_CW[0], rtol=0, atol=1e-6)
+    assert not is_word_CW[0].all()
+
+
 def test_results_come_in_the_order_asked(bert):
     """Batches are sorted by length, results are not."""
     bert.max_batch_size = 2
