@@ -3,12 +3,14 @@
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.policy.families import BERT
+
+Piece = TypeVar("Piece", str, int)
 
 _DIGIT = re.compile(r"\d")
 
@@ -33,6 +35,27 @@ def encode_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in encodings]
 
 
+def decode_ids(tokenizer: Any, ids_of_texts: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of pieces, as `convert_tokens_to_string` makes them of what the ids stand for."""
+    texts: list[str] = _backend(tokenizer).decode_batch(ids_of_texts, skip_special_tokens=False)
+    return texts
+
+
+def spelt_by_text(tokenizer: Any, family: str) -> frozenset[int]:
+    """Ids whose pieces are spelt as the text at hand spells them, so that the id does not say how.
+
+    XLM-R's unknown pieces are, and added tokens that take white space along ("<mask>") or are
+    found in normalised text.
+    """
+    unknown = [] if family == BERT else [tokenizer.unk_token_id]
+    added = [
+        piece_id
+        for piece_id, token in tokenizer.added_tokens_decoder.items()
+        if token.lstrip or token.rstrip or token.normalized
+    ]
+    return frozenset([*unknown, *added])
+
+
 def _backend(tokenizer: Any) -> Any:
     backend = tokenizer.backend_tokenizer
     # Another caller may have left its truncation or padding on the shared tokenizer.
@@ -53,8 +76,8 @@ def stand_ins(tokenizer: Any, force_tokens: Sequence[str]) -> dict[str, str]:
     }
 
 
-def cut_at(pieces: Sequence[str], ends: frozenset[str], size: int) -> list[Sequence[str]]:
-    """Cuts pieces into chunks after the last end within reach, else after `size + 1` pieces.
+def cut_at(pieces: Sequence[Piece], ends: frozenset[Piece], size: int) -> list[Sequence[Piece]]:
+    """Cuts pieces, or their ids, after the last end within reach, else after `size + 1` of them.
 
     The stock package's rule: what is left goes into one chunk if it fits in `size`, and the piece
     just beyond `size` may still belong to a chunk, which is why one can be a piece too long.

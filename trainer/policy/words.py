@@ -9,15 +9,23 @@ reads as unknown. Only its crashes are not reproduced: a text without words give
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from itertools import compress as select
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.policy.lengths import LengthTokenizer
-from trainer.policy.pieces import PieceTable, cut_at, encode, encode_ids, stand_ins
+from trainer.policy.pieces import (
+    PieceTable,
+    cut_at,
+    decode_ids,
+    encode,
+    encode_ids,
+    spelt_by_text,
+    stand_ins,
+)
 from trainer.policy.spacing import SourceText, find_words
 
 NO_WORD = -1
@@ -124,6 +132,9 @@ class Segmenter:
         self._chunk_ends = frozenset(options.chunk_end_tokens) | {
             self._added_tokens[end] for end in options.chunk_end_tokens if end in self._added_tokens
         }
+        ids = map(tokenizer.backend_tokenizer.token_to_id, self._chunk_ends)
+        self._end_ids = frozenset(end for end in ids if end is not None)
+        self._spelt_by_text = spelt_by_text(tokenizer, family)
         self._pieces = PieceTable(
             tokenizer, family, options.force_tokens, self._added_tokens, options.force_reserve_digit
         )
@@ -145,8 +156,7 @@ class Segmenter:
         """Cuts prompts into chunks of words; one pass of the tokenizer serves them all."""
         contexts = [context for prompt in prompts for context in prompt]
         prepared = list(map(self._put_stand_ins, contexts))
-        encodings = encode(self._tokenizer, prepared)
-        texts_of_context = list(map(self._cut_up, encodings))
+        ids_of_context, texts_of_context = self._cut_up(prepared)
         # A text that detokenises to itself has its pieces already; the others are read again.
         known = [texts == [text] for texts, text in zip(texts_of_context, prepared, strict=True)]
         ids_of_chunk = iter(
@@ -161,11 +171,10 @@ class Segmenter:
             )
         )
         chunks_of_context = []
-        for encoding, texts, is_known in zip(encodings, texts_of_context, known, strict=True):
-            ids = [encoding.ids] if is_known else [next(ids_of_chunk) for _ in texts]
-            chunks = map(self._chunk, ids)
+        for ids, texts, is_known in zip(ids_of_context, texts_of_context, known, strict=True):
+            chunks = map(self._chunk, [ids] if is_known else [next(ids_of_chunk) for _ in texts])
             chunks_of_context.append(tuple(chunk for chunk in chunks if chunk.words))
-        length_of_context = map(self._count_encoded, contexts, prepared, encodings)
+        length_of_context = map(self._count_encoded, contexts, prepared, ids_of_context)
         chunks_in_order = iter(chunks_of_context)
         segmented = [
             SegmentedPrompt(
@@ -180,20 +189,27 @@ class Segmenter:
 
     def chunk_texts(self, contexts: Sequence[str]) -> list[list[str]]:
         """The text of each chunk of each context, added tokens still in it."""
-        prepared = list(map(self._put_stand_ins, contexts))
-        return list(map(self._cut_up, encode(self._tokenizer, prepared)))
+        _, texts_of_context = self._cut_up(list(map(self._put_stand_ins, contexts)))
+        return texts_of_context
 
-    def _cut_up(self, encoding: Any) -> list[str]:
-        """The text of each chunk of an encoded context."""
-        return [
-            self._tokenizer.convert_tokens_to_string(pieces)
-            for pieces in cut_at(encoding.tokens, self._chunk_ends, self._max_seq_len - 2)
-        ]
+    def _cut_up(self, prepared: Sequence[str]) -> tuple[list[list[int]], list[list[str]]]:
+        """The ids of each prepared context's pieces, and the text of each of its chunks."""
+        size = self._max_seq_len - 2
+        ids_of_context = encode_ids(self._tokenizer, prepared)
+        cut = [cut_at(ids, self._end_ids, size) for ids in ids_of_context]
+        texts = iter(decode_ids(self._tokenizer, list(chain.from_iterable(cut))))
+        texts_of_context = [[next(texts) for _ in chunks] for chunks in cut]
+        for at, ids in enumerate(ids_of_context):
+            if not self._spelt_by_text.isdisjoint(ids):
+                [encoding] = encode(self._tokenizer, [prepared[at]])
+                pieces = cut_at(encoding.tokens, self._chunk_ends, size)
+                texts_of_context[at] = list(map(self._tokenizer.convert_tokens_to_string, pieces))
+        return ids_of_context, texts_of_context
 
-    def _count_encoded(self, context: str, prepared: str, encoding: Any) -> int:
+    def _count_encoded(self, context: str, prepared: str, ids: Sequence[int]) -> int:
         """Length of a context that the policy's tokenizer has read, perhaps with stand-ins."""
         if self._length_tokenizer.is_policys and prepared == context:
-            return len(encoding.ids)
+            return len(ids)
         return self._length_tokenizer.count(context)
 
     def whole_contexts(self, contexts: Sequence[str]) -> list[str]:

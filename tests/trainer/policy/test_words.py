@@ -1,9 +1,11 @@
 """Pieces, words and chunks, against values worked out by hand."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
 
 from trainer.policy.pieces import cut_at
 from trainer.policy.words import (
@@ -11,6 +13,7 @@ from trainer.policy.words import (
     NO_WORD,
     Chunk,
     CompressionOptions,
+    Segmenter,
     drop_repeated_forced,
 )
 
@@ -80,6 +83,17 @@ def test_newline_survives_through_an_added_token(bert):
     assert segmenter.uses_added_tokens
     assert "[NEW0]" in bert.tokenizer.convert_ids_to_tokens(chunk.piece_ids.tolist())
     assert segmenter.join(prompt, [mask("0011")]) == "\n met"
+
+
+def test_chunks_are_spelt_as_their_text(pair):
+    """Unknown pieces too, and special tokens that take the white space around them along."""
+    ours, tokenizer = pair.ours, copy.deepcopy(pair.ours.tokenizer)
+    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
+    segmenter = Segmenter(tokenizer, ours.family, ours.length_tokenizer, CompressionOptions())
+    contexts = ["The 雪 ☃ met.", "The  <mask> [MASK] council.", "The </s> on.", "[NEW3] council."]
+    assert segmenter.chunk_texts(contexts) == [
+        [tokenizer.convert_tokens_to_string(tokenizer.tokenize(context))] for context in contexts
+    ]
 
 
 def test_contexts_are_joined_by_blank_lines_and_chunks_by_nothing(bert):
