@@ -23,6 +23,7 @@ from trainer.policy.sampling import (
     bernoulli_policy,
     rate_held_policy,
 )
+from trainer.policy.transfer import padded, sent
 from trainer.policy.words import CONTEXT_SEPARATOR, Chunk, Segmenter, drop_repeated_forced
 from trainer.rollouts.collect import CompressedText
 
@@ -45,7 +46,7 @@ def mask_policy(
         is_word_CW,
         forced_CW,
         _padded([chunk.word_tokens for chunk in chunks], width, device),
-        torch.tensor(rates, dtype=prob_CW.dtype, device=device),
+        sent(torch.tensor(rates, dtype=prob_CW.dtype), device),
     )
 
 
@@ -68,7 +69,7 @@ def sample_batch(
     if isinstance(policy, IndependentPositions):
         sizes = [[width] * len(words) for words in sizes]
     noise_SCW = torch.from_numpy(_stack_noise(batch, noise, samples, sizes, width))
-    keep_mask_SCW = policy.draw(noise_SCW.to(device))
+    keep_mask_SCW = policy.draw(sent(noise_SCW, device))
     if last is not None:
         last_CW = _padded([mask_W for mask in last for mask_W in mask], width, device)
         keep_mask_SCW = torch.cat([keep_mask_SCW, last_CW[None]])
@@ -113,7 +114,7 @@ def _sampled_batch(
         texts=list(_with_replies(texts, recalled, len(keep_mask_SCW))),
         keep_mask_SCW=keep_mask_SCW,
         behaviour_SCW=drew.word_log_probs(keep_mask_SCW),
-        example_C=torch.tensor(chunk_owners(batch), device=keep_mask_SCW.device),
+        example_C=sent(torch.tensor(chunk_owners(batch)), keep_mask_SCW.device),
         examples=len(batch),
     )
 
@@ -186,10 +187,7 @@ def deployed_texts(
 
 def _padded(rows: Sequence[np.ndarray], width: int, device: torch.device) -> Tensor:
     """Rows of different lengths as one (C, W) tensor, zeros at the end."""
-    padded_CW = np.zeros((len(rows), width), dtype=rows[0].dtype)
-    for padded_W, row in zip(padded_CW, rows, strict=True):
-        padded_W[: len(row)] = row
-    return torch.from_numpy(padded_CW).to(device)
+    return sent(padded(rows, 0, width), device)
 
 
 def _stack_noise(

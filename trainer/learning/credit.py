@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainer.learning import reinforce
 from trainer.learning.sampled import SampledBatch
+from trainer.policy.transfer import sent
 from trainer.types import Outcome, Rollout
 
 ESTIMATORS = {
@@ -73,7 +74,7 @@ def rewards_of(
         reward_BQS[example, : counts[example], sample] = torch.tensor(scores)
     asked_BQ = torch.arange(shape[1]) < torch.tensor(counts)[:, None]
     device = sampled.keep_mask_SCW.device
-    return Rewards(reward_BQS.to(device), asked_BQ.to(device), valid_BS.to(device))
+    return Rewards(sent(reward_BQS, device), sent(asked_BQ, device), sent(valid_BS, device))
 
 
 def assign_credit(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from llmlingua import PromptCompressor
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from trainer.policy.isolation import (
 )
 from trainer.policy.lengths import LengthTokenizer, resolve_length_tokenizer
 from trainer.policy.saving import deployable_path, replaced_at_once, write_model
+from trainer.policy.transfer import padded, sent
 from trainer.policy.words import HIDDEN, Chunk, CompressionOptions, Segmenter
 
 __all__ = [
@@ -179,8 +179,8 @@ def word_keep_probs(
         is_word_CW, bool: false for padded words.
     """
     prob_CT, word_CT = piece_keep_probs(model, chunks, pad_token_id, device)
-    forced_CT = _padded([chunk.piece_forced for chunk in chunks], False).to(device)
-    count_C = torch.tensor([len(chunk.words) for chunk in chunks], device=device)
+    forced_CT = sent(padded([chunk.piece_forced for chunk in chunks], False), device)
+    count_C = sent(torch.tensor([len(chunk.words) for chunk in chunks]), device)
     W = max(len(chunk.words) for chunk in chunks)
     slot_CT = torch.where(word_CT >= 0, word_CT, W)
     total_CW = _sum_by_slot(prob_CT.masked_fill(forced_CT, 1.0), slot_CT, W)
@@ -210,12 +210,13 @@ def piece_keep_probs(
         prob_CT, float32, with gradient, no piece overridden.
         word_CT, int64: `Chunk.word_of_piece`, HIDDEN where padded.
     """
-    ids_CT = _padded([chunk.piece_ids for chunk in chunks], pad_token_id, width).to(device)
-    word_CT = _padded([chunk.word_of_piece for chunk in chunks], HIDDEN, width)
-    seen_CT = word_CT != HIDDEN
-    mask = None if bool(seen_CT.all()) else _attention_mask(model, seen_CT.to(device))
+    ids_CT = sent(padded([chunk.piece_ids for chunk in chunks], pad_token_id, width), device)
+    word_CT = padded([chunk.word_of_piece for chunk in chunks], HIDDEN, width)
+    all_seen = HIDDEN not in word_CT  # Looked at before it is sent, so that no GPU is waited for.
+    word_CT = sent(word_CT, device)
+    mask = None if all_seen else _attention_mask(model, word_CT != HIDDEN)
     logits_CT2 = model(input_ids=ids_CT, attention_mask=mask).logits
-    return logits_CT2.float().softmax(dim=-1)[..., 1], word_CT.to(device)
+    return logits_CT2.float().softmax(dim=-1)[..., 1], word_CT
 
 
 def _attention_mask(model: nn.Module, seen_CT: Tensor) -> Tensor:
@@ -275,10 +276,3 @@ def _sum_by_slot(value_CT: Tensor, slot_CT: Tensor, slots: int) -> Tensor:
     """Sums a row's values by slot, in their order; slot number `slots` is thrown away."""
     total = value_CT.new_zeros(len(value_CT), slots + 1)
     return total.scatter_add(1, slot_CT, value_CT)[:, :slots]
-
-
-def _padded(rows: Sequence[Any], fill: Any, width: int = 0) -> Tensor:
-    table = np.full((len(rows), max(width, *map(len, rows))), fill, dtype=rows[0].dtype)
-    for row, values in zip(table, rows, strict=True):
-        row[: len(values)] = values
-    return torch.from_numpy(table)
