@@ -73,7 +73,7 @@ def build(path: Path, rows: int) -> None:
 
 
 def request_row(number: int) -> Row:
-    """Row `number` of the table `requests`."""
+    """Row `number` of the table `requests`, as `INSERT_REQUEST` takes it."""
     text, _ = _texts(number)
     document = _document(text)
     key = hashlib.sha256(document.encode()).digest()
@@ -81,10 +81,10 @@ def request_row(number: int) -> Row:
 
 
 def completion_row(number: int) -> Row:
-    """Row `number` of the table `completions`."""
+    """Row `number` of the table `completions`, as `INSERT_COMPLETION` takes it."""
     _, answer = _texts(number)
     digest = hashlib.sha256(_SEEN.replace(_ANSWER, answer).encode()).digest()
-    return key(number), answer, "stop", _USAGES[number % 50], None, _MADE, 12.5, digest, number
+    return answer, "stop", _USAGES[number % 50], None, _MADE, 12.5, digest, number, key(number)
 
 
 def _chunks(rows: int) -> Iterator[range]:

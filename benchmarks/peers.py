@@ -76,9 +76,9 @@ def bare_lookup(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
 
 
 _SELECT = """
-    SELECT key, text, finish_reason, usage, extra,
-           provenance, latency_ms, content_digest, created_at
-    FROM completions WHERE key = ?
+    SELECT requests.key, text, finish_reason, usage, extra,
+           provenance, latency_ms, content_digest, completions.created_at
+    FROM requests JOIN completions ON completions.id = requests.id WHERE requests.key = ?
 """
 
 

@@ -268,7 +268,7 @@ def _lines(connection: Connection, wanted: ColumnElement[bool]) -> list[Line]:
 
 
 def _line_query(connection: Connection) -> Select[Any]:
-    answered = requests.join(teachers).outerjoin(completions, completions.c.key == requests.c.key)
+    answered = requests.join(teachers).outerjoin(completions)
     return select(
         requests.c.id,
         requests.c.key,

@@ -11,6 +11,7 @@ from cache.key_sets import pages
 from cache.maintenance import Progress, no_progress, reading
 from cache.models import alternates, completions, refusals
 from cache.run_locks import NeededAnswer, needed_answers
+from cache.selection import with_keys
 
 _NAMED = 100
 """Missing answers that a report names; it counts them all."""
@@ -64,7 +65,7 @@ def _digests_of(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, se
     """The content digests of every answer to each of `keys`."""
     held: dict[bytes, set[bytes]] = defaultdict(set)
     for table in (completions, alternates, refusals):
-        query = select(table.c.key, table.c.content_digest).where(table.c.key.in_(keys))
+        query = select(table.c.key, table.c.content_digest).where(with_keys(table, keys))
         for key, digest in connection.execute(query):
             held[key].add(digest)
     return held

@@ -77,12 +77,14 @@ def _answer_columns() -> list[Column[object]]:
     ]
 
 
-# What is served: the first completion that was committed for a key. Rows never change.
+# What is served: the first completion that was committed for a key. Rows never change. A row has
+# its request's number, so that one index of keys serves both tables: a second one would be a third
+# of what an insert writes. `key` is there to verify that.
 completions = Table(
     "completions",
     metadata,
-    Column("id", _ID, primary_key=True),
-    Column("key", _HASH, ForeignKey("requests.key"), nullable=False, unique=True),
+    Column("id", _ID, ForeignKey("requests.id"), primary_key=True, autoincrement=False),
+    Column("key", _HASH, nullable=False),
     *_answer_columns(),
 )
 

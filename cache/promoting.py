@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, ScalarSelect, delete, insert, select, update
 
 from cache.command_log import log_command
 from cache.entries import StoredEntry
@@ -32,16 +32,18 @@ def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
         chosen = _pick(record, digest.lower())
         former = record.completion
         assert former, "a key with alternates has a completion"
-        for table in (completions, alternates):
-            connection.execute(
-                delete(table).where(
-                    table.c.key == found,
-                    table.c.content_digest.in_([chosen.content_digest, former.content_digest]),
-                )
+        number = select(requests.c.id).where(requests.c.key == found).scalar_subquery()
+        connection.execute(
+            delete(alternates).where(
+                alternates.c.key == found,
+                alternates.c.content_digest.in_([chosen.content_digest, former.content_digest]),
             )
-        connection.execute(insert(completions), completion_row(chosen))
+        )
+        connection.execute(
+            update(completions).where(completions.c.id == number).values(completion_row(chosen))
+        )
         connection.execute(insert(alternates), completion_row(former))
-        _index_anew(connection, place, found)
+        _index_anew(connection, place, number)
         promoted = records_of(connection, [found])[found]
         log_command(
             place,
@@ -55,11 +57,10 @@ def promote_alternate(place: Path | str, key: str, digest: str) -> Record:
     return promoted
 
 
-def _index_anew(connection: Connection, place: Path | str, key: bytes) -> None:
+def _index_anew(connection: Connection, place: Path | str, number: ScalarSelect[int]) -> None:
     """Let the entry be found by the words of its new answer."""
     if isinstance(place, Path):
         discard_word_file(place.expanduser().absolute())
-    number = select(requests.c.id).where(requests.c.key == key).scalar_subquery()
     changed = update(search_words).where(search_words.c.id == number)
     connection.execute(changed.values(answered=False))
 

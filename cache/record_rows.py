@@ -39,7 +39,12 @@ def insert_records(
         for record in wanted
         if record.completion and not _stored_completion(known.get(record.key))
     ]
-    _insert(connection, completions, map(completion_row, completed))
+    numbers = _numbers(connection, [entry.key for entry in completed])
+    _insert(
+        connection,
+        completions,
+        ({"id": numbers[entry.key], **completion_row(entry)} for entry in completed),
+    )
     digests = {
         key: {entry.content_digest for entry in record.answers} for key, record in known.items()
     }
@@ -50,7 +55,7 @@ def insert_records(
 
 
 def completion_row(entry: StoredEntry) -> dict[str, Any]:
-    """A row of `completions` or `alternates`."""
+    """A row of `alternates`, or of `completions` less the request's number."""
     assert isinstance(entry.answer, Completion)
     return {
         "key": entry.key,
@@ -102,6 +107,12 @@ def _request_row(record: Record, teacher_id: int) -> dict[str, Any]:
         "compressed_sha256": None if text is None else hashlib.sha256(text.encode()).digest(),
         "created_at": record.created_at,
     }
+
+
+def _numbers(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """The rows' numbers of the requests with these keys; at most `PAGE` keys."""
+    query = select(requests.c.key, requests.c.id).where(requests.c.key.in_(keys))
+    return dict(connection.execute(query).tuples().all())
 
 
 def _stored_completion(known: Record | None) -> StoredEntry | None:

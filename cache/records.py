@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, select
 from cache.entries import Completion, Refusal, StoredEntry
 from cache.key_sets import PAGE
 from cache.models import alternates, completions, refusals, requests, teachers
-from cache.selection import EVERYTHING, Selection, conditions
+from cache.selection import EVERYTHING, Selection, conditions, with_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +141,5 @@ def _with_answers(connection: Connection, rows: Sequence[Row[Any]]) -> list[Reco
 
 
 def _rows_of(connection: Connection, table: Table, keys: Sequence[bytes]) -> Sequence[Row[Any]]:
-    return connection.execute(select(table).where(table.c.key.in_(keys)).order_by(table.c.id)).all()
+    query = select(table).where(with_keys(table, keys)).order_by(table.c.id)
+    return connection.execute(query).all()

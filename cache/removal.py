@@ -1,10 +1,14 @@
 """Removing records, with everything that hangs on them."""
 
-from sqlalchemy import Column, Connection, Table, delete
+from typing import TypeVar
+
+from sqlalchemy import Column, Connection, Table, delete, select
 
 from cache.key_sets import count_keys, key_pages
 from cache.maintenance import Progress
 from cache.models import metadata, requests
+
+T = TypeVar("T")
 
 
 def remove_records(connection: Connection, doomed: Table, progress: Progress) -> int:
@@ -14,15 +18,18 @@ def remove_records(connection: Connection, doomed: Table, progress: Progress) ->
     """
     total, done = count_keys(connection, doomed), 0
     for keys in key_pages(connection, doomed):
-        for column in _references():
+        numbers = select(requests.c.id).where(requests.c.key.in_(keys))
+        for column in _references(requests.c.key):
             connection.execute(delete(column.table).where(column.in_(keys)))
+        for column in _references(requests.c.id):
+            connection.execute(delete(column.table).where(column.in_(numbers)))
         connection.execute(delete(requests).where(requests.c.key.in_(keys)))
         done += len(keys)
         progress(done, total)
     return total
 
 
-def _references() -> list[Column[bytes]]:
-    """The columns, of whatever tables there are, that name a request."""
+def _references(named: Column[T]) -> list[Column[T]]:
+    """The columns, of whatever tables there are, that name a request by its column `named`."""
     columns = [column for table in metadata.sorted_tables for column in table.c]
-    return [column for column in columns if column.references(requests.c.key)]
+    return [column for column in columns if column.references(named)]

@@ -34,36 +34,42 @@ INSERT_REQUEST = """
 INSERT INTO requests (key, teacher_id, document, compressed_text, compressed_sha256, created_at)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-_INSERT_ANSWER = """
-INSERT INTO {table} (key, text, finish_reason, usage, extra,
-                     provenance, latency_ms, content_digest, created_at)
+# After its request, whose number it takes.
+INSERT_COMPLETION = """
+INSERT INTO completions (id, key, text, finish_reason, usage, extra,
+                         provenance, latency_ms, content_digest, created_at)
+SELECT id, key, ?, ?, ?, ?, ?, ?, ?, ? FROM requests WHERE key = ? ON CONFLICT DO NOTHING
+"""
+_INSERT_ALTERNATE = """
+INSERT INTO alternates (text, finish_reason, usage, extra,
+                        provenance, latency_ms, content_digest, created_at, key)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-INSERT_COMPLETION = _INSERT_ANSWER.format(table="completions")
-_INSERT_ALTERNATE = _INSERT_ANSWER.format(table="alternates")
 _INSERT_REFUSAL = """
 INSERT INTO refusals (key, message, reason, provenance, latency_ms, content_digest, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 # What is served: the completion; where there is none, the first refusal.
 _SELECT_COMPLETIONS = """
-SELECT 0, key, text, finish_reason, usage, extra,
-       provenance, latency_ms, content_digest, created_at
-FROM completions WHERE key IN ({places})
+SELECT 0, requests.key, text, finish_reason, usage, extra,
+       provenance, latency_ms, content_digest, completions.created_at
+FROM requests JOIN completions ON completions.id = requests.id WHERE requests.key IN ({places})
 """
 _SELECT_FIRST_REFUSALS = """
 SELECT 1, key, message, reason, NULL, NULL,
        provenance, latency_ms, content_digest, created_at
 FROM refusals AS this WHERE key IN ({places})
   AND id = (SELECT min(id) FROM refusals WHERE key = this.key)
-  AND NOT EXISTS (SELECT 1 FROM completions WHERE key = this.key)
+  AND NOT EXISTS (SELECT 1 FROM requests JOIN completions ON completions.id = requests.id
+                  WHERE requests.key = this.key)
 """
 # An answer by its content: the served one, or one that is kept beside it.
 _SELECT_EXACT = """
 WITH wanted (wanted_key, wanted_digest) AS (VALUES {places})
-SELECT 0, key, text, finish_reason, usage, extra,
-       provenance, latency_ms, content_digest, created_at
-FROM wanted JOIN completions ON key = wanted_key AND content_digest = wanted_digest
+SELECT 0, wanted_key, text, finish_reason, usage, extra,
+       provenance, latency_ms, content_digest, completions.created_at
+FROM wanted JOIN requests ON requests.key = wanted_key
+            JOIN completions ON completions.id = requests.id AND content_digest = wanted_digest
 UNION ALL
 SELECT 0, key, text, finish_reason, usage, extra,
        provenance, latency_ms, content_digest, created_at
@@ -196,7 +202,6 @@ def _request_row(entry: NewEntry, teacher_id: int, now: float) -> _Row:
 
 def _completion_row(entry: StoredEntry, answer: Completion) -> _Row:
     return (
-        entry.key,
         answer.text,
         answer.finish_reason,
         _to_json(answer.usage),
@@ -205,6 +210,7 @@ def _completion_row(entry: StoredEntry, answer: Completion) -> _Row:
         answer.latency_ms,
         entry.content_digest,
         entry.created_at,
+        entry.key,
     )
 
 

@@ -9,7 +9,7 @@ from cache.errors import SchemaTooNew, StoreError
 from cache.filesystems import require_space
 from cache.sqlite_file import connect, wal_bytes
 
-SCHEMA_VERSION = "0005"  # The newest revision under migrations/.
+SCHEMA_VERSION = "0006"  # The newest revision under migrations/.
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> str | None:

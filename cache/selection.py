@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from cache.errors import StoreError
 from cache.key_sets import make_key_set
-from cache.models import requests, teachers
+from cache.models import completions, requests, teachers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,13 @@ def conditions(connection: Connection, selection: Selection) -> list[ColumnEleme
     if selection.before is not None:
         found.append(requests.c.created_at < selection.before)
     return found
+
+
+def with_keys(table: Table, keys: Collection[bytes]) -> ColumnElement[bool]:
+    """The condition that picks the rows of a table of answers with these keys, by an index."""
+    if table is completions:
+        return table.c.id.in_(select(requests.c.id).where(requests.c.key.in_(keys)))
+    return table.c.key.in_(keys)
 
 
 def teacher_ids(connection: Connection, wanted: str) -> list[int]:

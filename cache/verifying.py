@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, select
 from sqlalchemy.exc import DBAPIError
 
 from cache.checks import answer_problem, document_problem, text_problem
@@ -68,9 +68,10 @@ def _checked_pages(connection: Connection) -> Iterator[tuple[int, list[Finding]]
     for table in _CHECKS:
         yield from _table_pages(connection, table)
     yield from _listed_pages(connection, requests, _UNANSWERED, "the request has no answer")
-    for table in (completions, alternates, refusals):
-        orphans = select(table.c.key).where(~exists().where(requests.c.key == table.c.key))
+    for table, its_request in _REQUESTS.items():
+        orphans = select(table.c.key).where(~exists().where(its_request))
         yield from _listed_pages(connection, table, orphans, "its request is missing")
+    yield from _listed_pages(connection, completions, _MISFILED, "it is filed under another key")
     if connection.dialect.name == "sqlite":
         yield 0, list(_structure(connection))
 
@@ -128,8 +129,14 @@ def _query(table: Table) -> Select[Any]:
     return select(requests, teachers.c.digest).outerjoin(teachers)
 
 
+_REQUESTS: Mapping[Table, ColumnElement[bool]] = {
+    completions: requests.c.id == completions.c.id,
+    alternates: requests.c.key == alternates.c.key,
+    refusals: requests.c.key == refusals.c.key,
+}
+_MISFILED = select(completions.c.key).join(requests).where(requests.c.key != completions.c.key)
 _UNANSWERED = select(requests.c.key).where(
-    ~exists().where(completions.c.key == requests.c.key),
+    ~exists().where(completions.c.id == requests.c.id),
     ~exists().where(refusals.c.key == requests.c.key),
 )
 

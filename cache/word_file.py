@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from cache.errors import SearchTooLong, StoreError
+from cache.key_sets import pages
 from cache.maintenance import reading
 from cache.models import completions, requests
 from cache.sqlite_file import connect_index, discard_word_file, word_file_of
@@ -22,9 +23,9 @@ from cache.translation import translated
 from cache.word_index import IndexedRow, Reach, indexed_rows
 from cache.words import Search, entry_words
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
-CREATE TABLE state (version INTEGER, number INTEGER, key BLOB, answers INTEGER);
+CREATE TABLE state (version INTEGER, number INTEGER, key BLOB);
 CREATE TABLE unanswered (number INTEGER PRIMARY KEY);
 CREATE VIRTUAL TABLE entries USING
     fts5(words, content='', columnsize=0, detail=none, tokenize="ascii tokenchars '_'");
@@ -53,7 +54,7 @@ class WordFile:
     def catch_up(self) -> Reach:
         """See `WordIndex`."""
         with self._lock, self._usable() as index, reading(self._store) as store:
-            last = _highest(store, requests)
+            last = store.execute(select(func.max(requests.c.id))).scalar() or 0
             index.execute("BEGIN IMMEDIATE")
             try:
                 indexed = _add_next(index, store)
@@ -142,16 +143,16 @@ def _prepare(index: sqlite3.Connection) -> None:
     if "state" in tables and index.execute("SELECT version FROM state").fetchone() == (_VERSION,):
         return
     index.execute("BEGIN IMMEDIATE")
-    _make_tables(index, answers=0)
+    _make_tables(index)
     index.execute("COMMIT")
 
 
-def _make_tables(index: sqlite3.Connection, answers: int) -> None:
+def _make_tables(index: sqlite3.Connection) -> None:
     for table in ("state", "unanswered", "entries"):
         index.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in filter(str.strip, _TABLES.split(";")):
         index.execute(statement)
-    index.execute("INSERT INTO state VALUES (?, 0, NULL, ?)", (_VERSION, answers))
+    index.execute("INSERT INTO state VALUES (?, 0, NULL)", (_VERSION,))
 
 
 def _add_next(index: sqlite3.Connection, store: Connection) -> int:
@@ -160,7 +161,7 @@ def _add_next(index: sqlite3.Connection, store: Connection) -> int:
     found = store.execute(select(requests.c.key).where(requests.c.id == number)).scalar()
     if number == 0 or found != key:
         # New; or rows were removed and their numbers given to others; or it is another store's.
-        _make_tables(index, answers=_highest(store, completions))
+        _make_tables(index)
         number = 0
     until = time.monotonic() + _TURN_S
     query = indexed_rows().where(requests.c.id > number).order_by(requests.c.id)
@@ -182,24 +183,19 @@ def _add(index: sqlite3.Connection, row: Row[IndexedRow]) -> None:
 
 
 def _add_answers(index: sqlite3.Connection, store: Connection) -> None:
-    """Add the new completions of entries that had only a refusal when they were added."""
-    (last,) = index.execute("SELECT answers FROM state").fetchone()
-    answered = requests.join(completions, completions.c.key == requests.c.key)
-    new = select(requests.c.id).select_from(answered).where(completions.c.id > last)
-    for number in store.execute(new).scalars().all():
-        if index.execute("DELETE FROM unanswered WHERE number = ?", (number,)).rowcount:
+    """Add the completions of entries that had only a refusal when they were added."""
+    unanswered = index.execute("SELECT number FROM unanswered").fetchall()
+    for page in pages(number for (number,) in unanswered):
+        answered = select(completions.c.id).where(completions.c.id.in_(page))
+        for number in store.execute(answered).scalars().all():
             row = store.execute(indexed_rows().where(requests.c.id == number)).one()
             # Without a copy of the texts, FTS5 has to be told what it is to forget.
             index.execute(
                 "INSERT INTO entries (entries, rowid, words) VALUES ('delete', ?, ?)",
                 (number, _words(row, answered=False)),
             )
+            index.execute("DELETE FROM unanswered WHERE number = ?", (number,))
             _add(index, row)
-    index.execute("UPDATE state SET answers = ?", (_highest(store, completions),))
-
-
-def _highest(store: Connection, table: Table) -> int:
-    return store.execute(select(func.max(table.c.id))).scalar() or 0
 
 
 def _words(row: Row[IndexedRow], *, answered: bool = True) -> str:

@@ -63,7 +63,7 @@ class WordIndex(Protocol):
 
 def indexed_rows() -> Select[IndexedRow]:
     """What an index takes of each entry."""
-    answered = requests.outerjoin(completions, completions.c.key == requests.c.key)
+    answered = requests.outerjoin(completions)
     return select(
         requests.c.id,
         requests.c.key,

@@ -144,7 +144,7 @@ def sample_completions(
     keys = (
         select(requests.c.key)
         .join(teachers)
-        .join(completions, completions.c.key == requests.c.key)
+        .join(completions)
         .where(teachers.c.digest == teacher, requests.c.document.like(_FIRST_CHOICE))
         .execution_options(yield_per=1000)
     )
@@ -207,7 +207,7 @@ def _read(client: httpx2.Client, path: str) -> dict[str, Any]:
 def _stored_completion(connection: Connection, key: bytes) -> StoredCompletion:
     query = (
         select(requests.c.document, completions.c.text, completions.c.finish_reason)
-        .join(completions, completions.c.key == requests.c.key)
+        .join(completions)
         .where(requests.c.key == key)
     )
     document, text, finish_reason = connection.execute(query).one()

@@ -45,6 +45,11 @@ def test_a_store_verifies_while_it_is_written(stocked, make_entry):
         ("UPDATE requests SET teacher_id = 99 WHERE key = ?", "requests", "filed under None"),
         ("DELETE FROM completions WHERE key = ?", "requests", "the request has no answer"),
         ("DELETE FROM requests WHERE key = ?", "completions", "its request is missing"),
+        (
+            "UPDATE completions SET key = zeroblob(32) WHERE key = ?",
+            "completions",
+            "it is filed under another key",
+        ),
     ],
 )
 def test_a_changed_row_is_found_and_named(stocked, key_of, statement, table, problem):
