@@ -112,7 +112,7 @@ def _request_row(record: Record, teacher_id: int) -> dict[str, Any]:
 def _numbers(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
     """The rows' numbers of the requests with these keys; at most `PAGE` keys."""
     query = select(requests.c.key, requests.c.id).where(requests.c.key.in_(keys))
-    return dict(connection.execute(query).tuples().all())
+    return {row.key: row.id for row in connection.execute(query)}
 
 
 def _stored_completion(known: Record | None) -> StoredEntry | None:

@@ -1,6 +1,9 @@
 """Migration 0006: stores in which completions had numbers of their own."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -68,6 +71,28 @@ def test_a_completion_without_a_request_is_not_lost_in_a_migration(served, tmp_p
     with closing(sqlite3.connect(path)) as shell:
         assert shell.execute("SELECT count(*) FROM completions").fetchone() == (302,)
         assert shell.execute("SELECT * FROM alembic_version").fetchone() == ("0005",)
+
+
+def test_a_migration_that_is_killed_loses_nothing(served, tmp_path):
+    """When the rows are copied and the old ones not yet gone: the next start begins anew."""
+    path = tmp_path / "old.sqlite"
+    with _writing(path) as connection:
+        _fill(connection, served)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(path)])
+    assert killed.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as shell:
+        assert shell.execute("SELECT * FROM alembic_version").fetchone() == ("0005",)
+    with CompletionStore.open(path) as store, CompletionStore.open(served) as expected:
+        assert store.query(_exported) == expected.query(_exported)
+
+
+_KILLED = """
+import os, pathlib, signal, sys
+from alembic import op
+from cache import migrate
+op.drop_table = lambda name: os.kill(os.getpid(), signal.SIGKILL)
+migrate(pathlib.Path(sys.argv[1]))
+"""
 
 
 @contextmanager
