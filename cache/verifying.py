@@ -71,7 +71,7 @@ def _checked_pages(connection: Connection) -> Iterator[tuple[int, list[Finding]]
     for table, its_request in _REQUESTS.items():
         orphans = select(table.c.key).where(~exists().where(its_request))
         yield from _listed_pages(connection, table, orphans, "its request is missing")
-    yield from _listed_pages(connection, completions, _MISFILED, "it is filed under another key")
+    yield from _listed_pages(connection, completions, _MISFILED, "its answer is another key's")
     if connection.dialect.name == "sqlite":
         yield 0, list(_structure(connection))
 
@@ -134,7 +134,7 @@ _REQUESTS: Mapping[Table, ColumnElement[bool]] = {
     alternates: requests.c.key == alternates.c.key,
     refusals: requests.c.key == refusals.c.key,
 }
-_MISFILED = select(completions.c.key).join(requests).where(requests.c.key != completions.c.key)
+_MISFILED = select(requests.c.key).join(completions).where(requests.c.key != completions.c.key)
 _UNANSWERED = select(requests.c.key).where(
     ~exists().where(completions.c.id == requests.c.id),
     ~exists().where(refusals.c.key == requests.c.key),

@@ -48,7 +48,7 @@ def test_a_store_verifies_while_it_is_written(stocked, make_entry):
         (
             "UPDATE completions SET key = zeroblob(32) WHERE key = ?",
             "completions",
-            "it is filed under another key",
+            "its answer is another key's",
         ),
     ],
 )
