@@ -12,6 +12,9 @@ from cache.errors import CanonicalError
 
 _MAX_INT = 2**53 - 1  # Beyond it a double skips integers (RFC 8785, section 3.2.2.3).
 _WITH_EXPONENT = 1e21  # From here on a whole number is written with one, and read as a double.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER  # Refuses integers beyond _MAX_INT.
+_WRITTEN_ALIKE = frozenset({str, bool, int, type(None)})
+"""Types that orjson, with these options, writes as RFC 8785 does."""
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -29,8 +32,8 @@ def canonical_json(value: JSON) -> bytes:
     """
     try:
         try:
-            return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
-        except TypeError:  # Not plain; or a lone surrogate, which the other refuses in words.
+            return orjson.dumps(_plain(value), option=_OPTIONS)
+        except TypeError:  # Not plain, or what the other refuses in words.
             _refuse_large(value)
             return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
@@ -44,13 +47,13 @@ def _plain(value: Any) -> Any:
     small numbers and in how it sorts keys beyond ASCII. A test holds them together.
     """
     kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return value
-    if kind is int and -_MAX_INT <= value <= _MAX_INT:
+    if kind in _WRITTEN_ALIKE:
         return value
     if kind is float and (value == 0 or 1e-4 <= abs(value) < _MAX_INT):
         return int(value) if value.is_integer() else value
     if kind is dict and all(map(str.isascii, value)):  # A TypeError for other keys.
+        if _WRITTEN_ALIKE.issuperset(map(type, value.values())):
+            return value
         return {key: _plain(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [_plain(item) for item in value]
