@@ -141,6 +141,9 @@ class Reuse(Section):
     min_effective_share: Share = 0.9
     """The least effective sample size of a group (by geometric means of ratios) to learn from."""
 
+    imitation: Annotated[Float, Field(ge=0.0)] = 0.03
+    """What it is worth to follow the policy that drew a recorded rollout, for each word."""
+
     @field_validator("runs", mode="before")
     @classmethod
     def _list_of_runs(cls, value: object) -> object:

@@ -1,8 +1,9 @@
 """What a step makes of its rollouts: one or more passes over them, each an optimiser step.
 
-The first pass is REINFORCE. Where the policy is not the one that drew the masks, in further passes,
-for rollouts of other runs and for those drawn one step ahead, words count by their clipped ratios;
-the passes end early where the policy has moved too far. Nothing is asked of the teacher here.
+The first pass is REINFORCE; in further ones words count by their clipped ratios, and they end early
+where the policy has moved too far. Where another policy drew the masks, an earlier run's or that of
+the step before, each word's advantage is weighted for that first. Nothing is asked of the teacher
+here.
 
 A pass adds up the gradients of all micro-batches and processes, divided by the number of valid
 rollouts over all of them, and only then clips.
@@ -11,7 +12,7 @@ rollouts over all of them, and only then clips.
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -114,24 +115,32 @@ def passes(
         prepared: this process's examples.
         sampled: what was drawn for them.
         parts: the micro-batches that it was drawn in, as `run.memory.parts` gave them.
-        policies: those that drew it, one for each of `parts`; their graphs are used up, but for
-            those that drew a step ahead.
+        policies: of the forward pass that it was drawn in, one for each of `parts`; their graphs
+            are used up.
         credit: of `sampled`.
 
     Raises:
         NotFinite: the first pass has no finite gradient. A further one is left out instead.
         OutOfMemory: not even one example fits.
     """
-    config, drew = run.config.policy, [policy.detach() for policy in policies]
+    config = run.config.policy
+    if sampled.stale:
+        policies[:] = run.memory.fit(
+            len(prepared), partial(_policies_now, run, prepared), policies.clear
+        )
+        parts = run.memory.parts(len(prepared))
+    before = [policy.detach() for policy in policies]
+    if sampled.is_off_policy:
+        sampled, credit = _as_if_drawn_now(run, sampled, credit, before, parts)
     lesson = Lesson(prepared, sampled, credit)
     valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
 
     for number in range(config.passes):
         if number > 0:
             policies[:] = _policies_now(run, prepared, parts)
-            if _mean_kl(run, drew, policies) > config.max_kl:
+            if _mean_kl(run, before, policies) > config.max_kl:
                 return
-        if not run.memory.keep_graphs or (sampled.stale and number == 0):
+        if not run.memory.keep_graphs:
             policies.clear()
         try:
             update = _update(run, lesson, policies, valid, first=number == 0)
@@ -163,14 +172,47 @@ def _update(
         give_up()
 
 
+def _as_if_drawn_now(
+    run: Run,
+    sampled: SampledBatch,
+    credit: Credit,
+    policies: Sequence[MaskPolicy],
+    parts: Sequence[tuple[int, int]],
+) -> tuple[SampledBatch, Credit]:
+    """Masks that other policies drew, as those of the step's own: its log-probs, their weights."""
+    width = sampled.keep_mask_SCW.shape[-1]
+    log_prob_SCW = torch.cat(
+        [
+            widened(_log_probs(policy, sampled.part(start, stop)), width)
+            for policy, (start, stop) in zip(policies, parts, strict=True)
+        ],
+        dim=1,
+    )
+    counts_SC1 = (sampled.is_recorded_B[:, None] & credit.counts_BS)[sampled.example_C].T[..., None]
+    advantage_SCW = reinforce.off_policy_advantage(
+        credit.advantage_SCW,
+        log_prob_SCW,
+        sampled.behaviour_SCW,
+        run.config.reuse.imitation * counts_SC1,
+    )
+    return (
+        replace(sampled, behaviour_SCW=log_prob_SCW),
+        replace(credit, advantage_SCW=advantage_SCW),
+    )
+
+
 def _log_probs(policy: MaskPolicy, sampled: SampledBatch) -> Tensor:
     """Of every word's action: (S, C, W), W being the policy's."""
     return policy.word_log_probs(widened(sampled.keep_mask_SCW, policy.free_CW.shape[-1]))
 
 
 def _policies_now(
-    run: Run, prepared: Sequence[PreparedExample], parts: Sequence[tuple[int, int]]
+    run: Run,
+    prepared: Sequence[PreparedExample],
+    parts: Sequence[tuple[int, int]] | None = None,
 ) -> list[MaskPolicy]:
+    """One for each part; by default the micro-batches that fit now."""
+    parts = parts or run.memory.parts(len(prepared))
     with torch.set_grad_enabled(run.memory.keep_graphs):
         return [policy_of(run, prepared[start:stop]) for start, stop in parts]
 
@@ -185,7 +227,7 @@ def _add_up(
         lesson: this process's.
         policies: one for each micro-batch, with its graph; empty: they are computed here.
         valid: number of rollouts that count, over all processes.
-        first: whether the policy is still the one that drew whatever was not recalled.
+        first: whether the policy is still that of the step's start.
     """
     sums = Sums()
     for index, (start, stop) in enumerate(run.memory.parts(len(lesson.prepared))):
@@ -208,7 +250,7 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     log_prob_SCW = _log_probs(policy, sampled)
     objective_SCW = (
         reinforce.score_function(log_prob_SCW, advantage_SCW)
-        if first and not sampled.is_off_policy
+        if first
         else reinforce.clipped_ratio(
             log_prob_SCW, widened(sampled.behaviour_SCW, width), advantage_SCW, config.clip_ratio
         )

@@ -11,6 +11,8 @@ RELEVANCE_FLOOR = 0.1
 """Of a word's relevance. At 0 a word that one success lacked by luck would never be learnt."""
 AVERAGE_DECAY = 0.9
 """Of the moving average, by step."""
+MAX_WEIGHT = 2.0
+"""Of one word of a recorded rollout: a ratio of rare actions would drown all others."""
 _SPREAD_FLOOR = 1e-4
 """Added to a group's standard deviation, as in GRPO's published code."""
 
@@ -125,24 +127,50 @@ def score_function(log_prob_SCW: Tensor, advantage_SCW: Tensor) -> Tensor:
     return advantage_SCW * log_prob_SCW
 
 
-def clipped_ratio(
-    log_prob_SCW: Tensor, behaviour_SCW: Tensor, advantage_SCW: Tensor, clip: float
+def off_policy_advantage(
+    advantage_SCW: Tensor, log_prob_SCW: Tensor, behaviour_SCW: Tensor, imitation_SCW: Tensor
 ) -> Tensor:
-    """PPO's objective (Schulman et al., 2017) on each word, for masks that an older policy drew.
+    """What the words of masks that another policy drew are worth to the one that learns.
 
-        min(r * A, clip(r, 1 - clip, 1 + clip) * A),  r = p(action) / p_behaviour(action)
+        min(p(action) / p_behaviour(action), `MAX_WEIGHT`) * A + imitation
 
-    Word by word, because the product of the ratios over a text is useless: at a drift of 0.1 in
-    the logits its effective sample size is 0.6 at 400 words and 0.03 at 3,000. Where both policies
-    are one, its gradient is `score_function`'s.
+    Weighted before a step, not clipped against the behaviour in it ("decoupled"; Hilton et al.,
+    2022): a bound on the ratio itself would leave those words without a gradient in which the two
+    policies differ. The weight is V-trace's (Espeholt et al., 2018), word by word, because the
+    product over a text is useless: at a drift of 0.1 in the logits its effective sample size is
+    0.6 at 400 words and 0.03 at 3,000.
+
+    It neglects that the other words of the text were drawn by that policy, too, which is sound
+    while both are near. The imitation, paid for the actions themselves, keeps them there: in the
+    mean over masks its gradient is that of -imitation * KL(p_behaviour || p) per word
+    ("kickstarting"; Schmitt et al., 2018).
+
+    Args:
+        advantage_SCW: (S, C, W) or what broadcasts to it.
+        log_prob_SCW: of each word's action under the policy that learns.
+        behaviour_SCW: the same under the one that drew the masks.
+        imitation_SCW: what following it is worth; likewise.
+    """
+    weight_SCW = torch.exp(log_prob_SCW - behaviour_SCW).clamp(max=MAX_WEIGHT)
+    return weight_SCW * advantage_SCW + imitation_SCW
+
+
+def clipped_ratio(
+    log_prob_SCW: Tensor, before_SCW: Tensor, advantage_SCW: Tensor, clip: float
+) -> Tensor:
+    """PPO's objective (Schulman et al., 2017) on each word, for a policy that has moved in a step.
+
+        min(r * A, clip(r, 1 - clip, 1 + clip) * A),  r = p(action) / p_before(action)
+
+    Where both policies are one, its gradient is `score_function`'s.
 
     Args:
         log_prob_SCW: of each word's action under the policy that learns.
-        behaviour_SCW: the same under the policy that drew the masks.
+        before_SCW: the same at the step's start.
         advantage_SCW: (S, C, W) or what broadcasts to it.
         clip: how far a ratio may carry a word in one batch.
     """
-    ratio_SCW = torch.exp(log_prob_SCW - behaviour_SCW.detach())
+    ratio_SCW = torch.exp(log_prob_SCW - before_SCW.detach())
     within_SCW = ratio_SCW.clamp(1 - clip, 1 + clip)
     return torch.minimum(ratio_SCW * advantage_SCW, within_SCW * advantage_SCW)
 

@@ -34,6 +34,12 @@ class SampledBatch:
         return self.stale or any(text.source for text in self.texts)
 
     @property
+    def is_recorded_B(self) -> Tensor:
+        """Which examples have the rollouts of another run; bool (B,)."""
+        firsts = self.texts[:: self.samples]
+        return torch.tensor([bool(t.source) for t in firsts], device=self.keep_mask_SCW.device)
+
+    @property
     def samples(self) -> int:
         """Rollouts per example (S)."""
         return len(self.keep_mask_SCW)
