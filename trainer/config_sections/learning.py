@@ -141,8 +141,8 @@ class Reuse(Section):
     min_effective_share: Share = 0.9
     """The least effective sample size of a group (by geometric means of ratios) to learn from."""
 
-    imitation: Annotated[Float, Field(ge=0.0)] = 0.03
-    """What it is worth to follow the policy that drew a recorded rollout, for each word."""
+    imitation: Annotated[Float, Field(ge=0.0)] = 0.02
+    """Weight of the KL from the policy that drew a recorded rollout; 0: only rewards count."""
 
     @field_validator("runs", mode="before")
     @classmethod

@@ -114,6 +114,11 @@ def _sampled_batch(
         texts=list(_with_replies(texts, recalled, len(keep_mask_SCW))),
         keep_mask_SCW=keep_mask_SCW,
         behaviour_SCW=drew.word_log_probs(keep_mask_SCW),
+        log_odds_CW=(
+            drew.logits_CW
+            if isinstance(drew, IndependentWords)
+            else torch.zeros_like(keep_mask_SCW[0], dtype=torch.float32)
+        ),
         example_C=sent(torch.tensor(chunk_owners(batch)), keep_mask_SCW.device),
         examples=len(batch),
     )

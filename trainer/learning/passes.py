@@ -25,12 +25,13 @@ from trainer.learning.batches import value_at
 from trainer.learning.credit import Credit
 from trainer.learning.prepared import PreparedExample, chunks_of
 from trainer.learning.processes import add_gradients, reduced, stopping_together
+from trainer.learning.reuse import kl_to_recorded
 from trainer.learning.run import Run
 from trainer.learning.sampled import SampledBatch, widened
 from trainer.learning.summary import Update
 from trainer.policy.compressor import piece_keep_probs, word_keep_probs
 from trainer.policy.positions import positions_policy
-from trainer.policy.sampling import MaskPolicy
+from trainer.policy.sampling import IndependentWords, MaskPolicy
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def passes(
         parts = run.memory.parts(len(prepared))
     before = [policy.detach() for policy in policies]
     if sampled.is_off_policy:
-        sampled, credit = _as_if_drawn_now(run, sampled, credit, before, parts)
+        sampled, credit = _as_if_drawn_now(sampled, credit, before, parts)
     lesson = Lesson(prepared, sampled, credit)
     valid = int(reduced(run.accelerator, credit.counts_BS.sum()))
 
@@ -173,7 +174,6 @@ def _update(
 
 
 def _as_if_drawn_now(
-    run: Run,
     sampled: SampledBatch,
     credit: Credit,
     policies: Sequence[MaskPolicy],
@@ -188,12 +188,8 @@ def _as_if_drawn_now(
         ],
         dim=1,
     )
-    counts_SC1 = (sampled.is_recorded_B[:, None] & credit.counts_BS)[sampled.example_C].T[..., None]
-    advantage_SCW = reinforce.off_policy_advantage(
-        credit.advantage_SCW,
-        log_prob_SCW,
-        sampled.behaviour_SCW,
-        run.config.reuse.imitation * counts_SC1,
+    advantage_SCW = reinforce.weighted_advantage(
+        credit.advantage_SCW, log_prob_SCW, sampled.behaviour_SCW
     )
     return (
         replace(sampled, behaviour_SCW=log_prob_SCW),
@@ -259,15 +255,18 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     entropy_C = policy.entropy()
     kl_C = policy.kl(start) if start else torch.zeros_like(entropy_C)
     words_C = policy.free_CW.sum(-1).float()
+    imitated_C = _kl_to_recorded(sampled, policy)
     loss = reinforce.policy_loss(
         sampled.per_example(objective_SCW.sum(-1)).T,
         sampled.per_example(entropy_C),
         sampled.per_example(kl_C),
+        sampled.per_example(imitated_C),
         sampled.per_example(words_C),
         part.credit.counts_BS,
         entropy_coeff=run.config.hyperparams.entropy_coeff,
         entropy_per_word=_entropy_per_word(run),
         kl_coeff=config.kl_coeff,
+        imitation=run.config.reuse.imitation,
     )
     figures = torch.stack([loss, entropy_C.sum(), kl_C.sum(), words_C.sum()])
     return loss, Sums(*figures.detach().tolist())
@@ -316,6 +315,15 @@ def _step(run: Run, sums: Sums, valid: int) -> Update | None:
     run.optimizer.step()
     words = max(sums.words, 1.0)
     return Update(loss, norm, sums.entropy / words, sums.kl_to_start / words)
+
+
+def _kl_to_recorded(sampled: SampledBatch, policy: MaskPolicy) -> Tensor:
+    """KL from what drew another run's rollouts, (C,); 0 where they are this run's own."""
+    if not sampled.recorded.any():
+        return sampled.log_odds_CW.new_zeros(len(sampled.log_odds_CW))
+    assert isinstance(policy, IndependentWords)  # The config refuses any other sampler.
+    kl_C = kl_to_recorded(widened(sampled.log_odds_CW, policy.free_CW.shape[-1]), policy)
+    return kl_C * sampled.recorded[sampled.example_C]
 
 
 def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy | None:

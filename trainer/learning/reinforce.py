@@ -127,32 +127,26 @@ def score_function(log_prob_SCW: Tensor, advantage_SCW: Tensor) -> Tensor:
     return advantage_SCW * log_prob_SCW
 
 
-def off_policy_advantage(
-    advantage_SCW: Tensor, log_prob_SCW: Tensor, behaviour_SCW: Tensor, imitation_SCW: Tensor
+def weighted_advantage(
+    advantage_SCW: Tensor, log_prob_SCW: Tensor, behaviour_SCW: Tensor
 ) -> Tensor:
     """What the words of masks that another policy drew are worth to the one that learns.
 
-        min(p(action) / p_behaviour(action), `MAX_WEIGHT`) * A + imitation
+        min(p(action) / p_behaviour(action), `MAX_WEIGHT`) * A
 
-    Weighted before a step, not clipped against the behaviour in it ("decoupled"; Hilton et al.,
-    2022): a bound on the ratio itself would leave those words without a gradient in which the two
+    Weighted before the step, not clipped against the behaviour in it ("decoupled"; Hilton et al.,
+    2022): a bound on that ratio would leave those words without a gradient in which the two
     policies differ. The weight is V-trace's (Espeholt et al., 2018), word by word, because the
     product over a text is useless: at a drift of 0.1 in the logits its effective sample size is
-    0.6 at 400 words and 0.03 at 3,000.
-
-    It neglects that the other words of the text were drawn by that policy, too, which is sound
-    while both are near. The imitation, paid for the actions themselves, keeps them there: in the
-    mean over masks its gradient is that of -imitation * KL(p_behaviour || p) per word
-    ("kickstarting"; Schmitt et al., 2018).
+    0.6 at 400 words and 0.03 at 3,000. It neglects that the other words were drawn by that policy,
+    too.
 
     Args:
         advantage_SCW: (S, C, W) or what broadcasts to it.
         log_prob_SCW: of each word's action under the policy that learns.
         behaviour_SCW: the same under the one that drew the masks.
-        imitation_SCW: what following it is worth; likewise.
     """
-    weight_SCW = torch.exp(log_prob_SCW - behaviour_SCW).clamp(max=MAX_WEIGHT)
-    return weight_SCW * advantage_SCW + imitation_SCW
+    return torch.exp(log_prob_SCW - behaviour_SCW).clamp(max=MAX_WEIGHT) * advantage_SCW
 
 
 def clipped_ratio(
@@ -179,29 +173,35 @@ def policy_loss(
     objective_BS: Tensor,
     entropy_B: Tensor,
     kl_B: Tensor,
+    imitated_B: Tensor,
     words_B: Tensor,
     counts_BS: Tensor,
     *,
     entropy_coeff: float,
     entropy_per_word: float,
     kl_coeff: float,
+    imitation: float,
 ) -> Tensor:
     """The loss summed over the rollouts that count; the caller divides once by their global number.
 
     For each rollout
 
         -objective - entropy_per_word * H - entropy_coeff * H / words + kl_coeff * KL
+                   + imitation * KL from what drew a recorded rollout
 
     Args:
         objective_BS: `score_function` or `clipped_ratio`, summed over a rollout's words (all its
             chunks), so that a word of a long text is worth as much as one of a short text.
         entropy_B: entropy of each example's policy in nats, summed over its words.
         kl_B: KL of the policy to the starting compressor's, summed likewise.
+        imitated_B: KL from the policy that drew a recorded rollout, summed likewise.
         words_B: number of words that are actions, at least 1 where anything counts.
         counts_BS: the rollouts that count, from `leave_one_out` or `no_baseline`.
         entropy_coeff: weight of the mean entropy per word.
         entropy_per_word: weight of the summed entropy.
         kl_coeff: weight of the KL.
+        imitation: weight of that from what drew.
     """
     bonus_B = (entropy_per_word + entropy_coeff / words_B.clamp_min(1)) * entropy_B
-    return -((objective_BS + (bonus_B - kl_coeff * kl_B)[:, None]) * counts_BS).sum()
+    charge_B = kl_coeff * kl_B + imitation * imitated_B
+    return -((objective_BS + (bonus_B - charge_B)[:, None]) * counts_BS).sum()

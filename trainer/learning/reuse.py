@@ -1,14 +1,15 @@
 """How far recorded rollouts speak for the policy of the moment: pure functions of tensors.
 
-A rollout that an older policy drew is weighted word by word, by the clipped ratio
-p(action) / p_behaviour(action) of `reinforce.clipped_ratio`. That is sound while the two policies
-are near, which is what is measured here. B examples, S rollouts per example, C chunks, W words.
+A rollout that an older policy drew is weighted word by word, by `reinforce.weighted_advantage`.
+That is sound while the two policies are near: here is how near they are, and what keeps them so.
+B examples, S rollouts per example, C chunks, W words.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.policy.sampling import MaskPolicy
+from trainer.policy.sampling import IndependentWords, MaskPolicy
 
 _ROUNDING = 1e-9
 """So that a ninth of nine is one, whatever it rounds to."""
@@ -21,6 +22,25 @@ def kl_per_word(behaviour: MaskPolicy, policy: MaskPolicy, example_C: Tensor, B:
     """
     words_B = _per_example(policy.free_CW.sum(-1).float(), example_C, B)
     return _per_example(behaviour.kl(policy), example_C, B) / words_B.clamp_min(1)
+
+
+def kl_to_recorded(log_odds_CW: Tensor, policy: IndependentWords) -> Tensor:
+    """KL(behaviour || policy) in nats, of each chunk's masks, with gradient: (C,).
+
+    What the policy pays for leaving the one that drew ("kickstarting"; Schmitt et al., 2018).
+    By the cross entropy, whose gradient is sigmoid(z) - p_behaviour: exactly 0 where both are one,
+    so that a run that is trained again on its own rollouts comes to the same weights, bit for bit.
+
+    Args:
+        log_odds_CW: of keeping a word, under the policy that drew.
+        policy: that learns.
+    """
+    prob_CW = torch.sigmoid(log_odds_CW)
+    crossed_CW, own_CW = (
+        F.binary_cross_entropy_with_logits(logits_CW, prob_CW, reduction="none")
+        for logits_CW in (policy.logits_CW, log_odds_CW)
+    )
+    return ((crossed_CW - own_CW) * policy.free_CW).sum(-1)
 
 
 def geometric_weight(

@@ -21,6 +21,8 @@ class SampledBatch:
     """The actions, forced words included; bool."""
     behaviour_SCW: Tensor
     """Log-probability of each action under the policy that drew it; without a gradient."""
+    log_odds_CW: Tensor
+    """Of keeping each word, of what drew it; 0 where words are not drawn independently."""
     example_C: Tensor
     """Which example each chunk belongs to, 0 to B - 1."""
     examples: int
@@ -34,7 +36,7 @@ class SampledBatch:
         return self.stale or any(text.source for text in self.texts)
 
     @property
-    def is_recorded_B(self) -> Tensor:
+    def recorded(self) -> Tensor:
         """Which examples have the rollouts of another run; bool (B,)."""
         firsts = self.texts[:: self.samples]
         return torch.tensor([bool(t.source) for t in firsts], device=self.keep_mask_SCW.device)
@@ -56,6 +58,7 @@ class SampledBatch:
             texts=self.texts[start * self.samples : stop * self.samples],
             keep_mask_SCW=self.keep_mask_SCW[:, row_C],
             behaviour_SCW=self.behaviour_SCW[:, row_C],
+            log_odds_CW=self.log_odds_CW[row_C],
             example_C=self.example_C[row_C] - start,
             examples=stop - start,
             stale=self.stale,
@@ -70,6 +73,7 @@ def joined(parts: Sequence[SampledBatch]) -> SampledBatch:
         texts=[text for part in parts for text in part.texts],
         keep_mask_SCW=torch.cat([widened(part.keep_mask_SCW, width) for part in parts], dim=1),
         behaviour_SCW=torch.cat([widened(part.behaviour_SCW, width) for part in parts], dim=1),
+        log_odds_CW=torch.cat([widened(part.log_odds_CW, width) for part in parts]),
         example_C=torch.cat(
             [part.example_C + start for part, start in zip(parts, starts, strict=False)]
         ),

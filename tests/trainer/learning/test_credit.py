@@ -24,7 +24,8 @@ def sampled():
         for name, count in QUESTIONS.items()
         for sample in range(2)
     ]
-    return SampledBatch(texts, KEEP, torch.zeros(2, 3, 2), torch.tensor([0, 0, 1]), examples=2)
+    example_C = torch.tensor([0, 0, 1])
+    return SampledBatch(texts, KEEP, torch.zeros(2, 3, 2), torch.zeros(3, 2), example_C, examples=2)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from trainer.learning.reinforce import (
     policy_loss,
     relevance,
     score_function,
+    weighted_advantage,
     word_advantage,
 )
 
@@ -167,16 +168,46 @@ def test_clipped_ratios_by_hand(ratio, advantage, objective, slope) -> None:
     assert log_prob_SCW.grad.item() == pytest.approx(slope)
 
 
+def test_recorded_words_are_weighted_by_their_ratios_up_to_two() -> None:
+    """Ratios of 1/2, 1, 2 and 8, whether the advantage is a rollout's or a word's."""
+    behaviour_SCW = torch.log(torch.tensor([[[0.8, 0.4, 0.4, 0.1]]]))
+    log_prob_SCW = torch.log(torch.tensor([[[0.4, 0.4, 0.8, 0.8]]]))
+    for advantage in (torch.tensor([[[-3.0]]]), torch.full((1, 1, 4), -3.0)):
+        weighted_SCW = weighted_advantage(advantage, log_prob_SCW, behaviour_SCW)
+        torch.testing.assert_close(weighted_SCW, torch.tensor([[[-1.5, -3.0, -6.0, -6.0]]]))
+
+
+def test_in_the_mean_over_masks_a_weighted_gradient_is_the_policys_own() -> None:
+    """One word that is worth 1, kept with 0.6 by what drew and with 0.3 by what learns.
+
+    On its own masks the gradient by log-odds is p (1 - p) * 1; enumerated, not sampled.
+    """
+    prob, behaviour = torch.tensor(0.3), torch.tensor([0.4, 0.6])
+    log_odds = torch.logit(prob).requires_grad_()
+    log_prob_SCW = torch.stack(
+        [torch.nn.functional.logsigmoid(sign * log_odds) for sign in (-1, 1)]
+    )[:, None, None]
+    advantage_SCW = torch.tensor([0.0, 1.0])[:, None, None]
+    weighted_SCW = weighted_advantage(
+        advantage_SCW, log_prob_SCW.detach(), torch.log(behaviour)[:, None, None]
+    )
+    objective_SCW = score_function(log_prob_SCW, weighted_SCW)
+    (behaviour[:, None, None] * objective_SCW).sum().backward()
+    assert log_odds.grad.item() == pytest.approx(0.3 * 0.7)
+
+
 def _loss(**changes: object) -> float:
     arguments = {
         "objective_BS": torch.tensor([[-1.0, 2.0]]),
         "entropy_B": torch.tensor([6.0]),
         "kl_B": torch.tensor([0.5]),
+        "imitated_B": torch.tensor([0.25]),
         "words_B": torch.tensor([4.0]),
         "counts_BS": torch.tensor([[True, True]]),
         "entropy_coeff": 0.0,
         "entropy_per_word": 0.0,
         "kl_coeff": 0.0,
+        "imitation": 0.0,
     }
     return policy_loss(**{**arguments, **changes}).item()
 
@@ -187,10 +218,11 @@ def test_loss_by_hand() -> None:
 
 
 def test_entropy_and_kl_terms_by_hand() -> None:
-    """The summed bonus pays 0.1 * 6 a rollout, the mean one 0.1 * 6 / 4; KL costs 0.2 * 0.5."""
+    """The summed bonus pays 0.1 * 6 a rollout, the mean one 0.1 * 6 / 4; KLs cost 0.2 of each."""
     assert _loss(entropy_per_word=0.1) == pytest.approx(-1.0 - 2 * 0.6)
     assert _loss(entropy_coeff=0.1) == pytest.approx(-1.0 - 2 * 0.15)
     assert _loss(kl_coeff=0.2) == pytest.approx(-1.0 + 2 * 0.1)
+    assert _loss(imitation=0.2) == pytest.approx(-1.0 + 2 * 0.05)
 
 
 def test_rollouts_that_do_not_count_add_nothing() -> None:

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from trainer.learning.reuse import covers, effective_share, geometric_weight, kl_per_word, quota
+from trainer.learning.reuse import (
+    covers,
+    effective_share,
+    geometric_weight,
+    kl_per_word,
+    kl_to_recorded,
+    quota,
+)
 from trainer.policy.sampling import IndependentWords
 
 # Two examples: one of two chunks, one of one; the last word of the second chunk is forced.
@@ -25,6 +32,25 @@ def test_the_kl_is_the_mean_over_an_examples_words():
     moved = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     kl_B = kl_per_word(drew, now, EXAMPLE_C, 2)
     torch.testing.assert_close(kl_B, torch.tensor([2 * moved / 3, 0.0]))
+
+
+def test_the_kl_that_holds_a_run_to_its_recordings_is_the_policys_own():
+    """That of `MaskPolicy.kl`, chunk by chunk; forced words cost nothing."""
+    drew = policy([0.5, 0.5], [0.5, 0.9], [0.2, 0.2])
+    now = policy([0.5, 0.25], [0.25, 0.1], [0.7, 0.2])
+    torch.testing.assert_close(kl_to_recorded(drew.logits_CW, now), drew.kl(now))
+
+
+def test_it_pulls_at_nothing_where_the_policy_is_the_one_that_drew():
+    """Exactly: AdamW would make full steps of rounding errors."""
+    torch.manual_seed(0)
+    log_odds_CW = 3 * torch.randn(8, 64)
+    free_CW = torch.ones(8, 64, dtype=torch.bool)
+    logits_CW = log_odds_CW.clone().requires_grad_()
+    kl_C = kl_to_recorded(log_odds_CW, IndependentWords(free_CW, ~free_CW, logits_CW))
+    kl_C.sum().backward()
+    assert not kl_C.any()
+    assert not logits_CW.grad.any()
 
 
 def test_a_weight_is_the_geometric_mean_of_a_rollouts_ratios():
