@@ -42,7 +42,7 @@ class Policy(Section):
     """No further pass once the policy is this far, in nats per word, from the one that drew."""
     one_step_ahead: bool = False
     """Draw the next step's masks before this step's update, and have them answered meanwhile: by
-    weights one update old, so words count by clipped ratios."""
+    weights one update old, so words are weighted by their ratios."""
     entropy_per_word: Annotated[Float, Field(ge=0.0)] = 0.0
     """Times the entropy summed over a text's words."""
     final_entropy_per_word: Annotated[Float, Field(ge=0.0)] | None = None
