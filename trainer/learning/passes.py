@@ -32,6 +32,7 @@ from trainer.learning.summary import Update
 from trainer.policy.compressor import piece_keep_probs, word_keep_probs
 from trainer.policy.positions import positions_policy
 from trainer.policy.sampling import IndependentWords, MaskPolicy
+from trainer.policy.transfer import sent
 
 _log = logging.getLogger(__name__)
 
@@ -319,11 +320,12 @@ def _step(run: Run, sums: Sums, valid: int) -> Update | None:
 
 def _kl_to_recorded(sampled: SampledBatch, policy: MaskPolicy) -> Tensor:
     """KL from what drew another run's rollouts, (C,); 0 where they are this run's own."""
-    if not sampled.recorded.any():
+    if not any(sampled.recorded):
         return sampled.log_odds_CW.new_zeros(len(sampled.log_odds_CW))
     assert isinstance(policy, IndependentWords)  # The config refuses any other sampler.
     kl_C = kl_to_recorded(widened(sampled.log_odds_CW, policy.free_CW.shape[-1]), policy)
-    return kl_C * sampled.recorded[sampled.example_C]
+    recorded_B = sent(torch.tensor(sampled.recorded), kl_C.device)
+    return kl_C * recorded_B[sampled.example_C]
 
 
 def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy | None:

@@ -33,13 +33,12 @@ class SampledBatch:
     @property
     def is_off_policy(self) -> bool:
         """Whether another policy than the step's drew some of them."""
-        return self.stale or any(text.source for text in self.texts)
+        return self.stale or any(self.recorded)
 
     @property
-    def recorded(self) -> Tensor:
-        """Which examples have the rollouts of another run; bool (B,)."""
-        firsts = self.texts[:: self.samples]
-        return torch.tensor([bool(t.source) for t in firsts], device=self.keep_mask_SCW.device)
+    def recorded(self) -> list[bool]:
+        """Which examples have the rollouts of another run; B of them."""
+        return [text.source is not None for text in self.texts[:: self.samples]]
 
     @property
     def samples(self) -> int:
