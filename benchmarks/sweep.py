@@ -59,6 +59,8 @@ GRID = (
 MAX_ASKED = {"1x": 0.0, "2x": 1 / 9, "4x": 3 / 9}
 """Of its examples, by what the whole sweep then costs at most."""
 HEADLINE = "2x"
+REUSING_PASSES = 4
+"""Of the runs that learn from others' rollouts; on policy two, the demo's, are better."""
 MAX_KL = 0.01
 """Below the default, so that the allowance is used; in nats per word."""
 
@@ -136,6 +138,7 @@ class Bench:
         self, setting: tuple[float, float, float], reused: Sequence[str], max_asked: float
     ) -> Config:
         lr, entropy, kl = setting
+        passes = {"passes": REUSING_PASSES} if reused else {}
         return configure(
             data={"train_file_path": str(self.folder / "train.json"), "val_file_path": None},
             model={"model_load_path": self.base},
@@ -144,6 +147,7 @@ class Bench:
                 "entropy_per_word": entropy,
                 "final_entropy_per_word": None,
                 "kl_coeff": kl,
+                **passes,
             },
             evaluation={"val_share": 0.0},
             run={"seed": SEED},
@@ -184,6 +188,7 @@ def main() -> None:
         "difference_low": headline["difference_interval"][0],
         "on_policy_calls_vs_one_run": cost(on_policy),
         "max_kl": MAX_KL,
+        "reusing_passes": REUSING_PASSES,
         "curve": curve,
         "on_policy": [describe(run) for run in on_policy],
     }
