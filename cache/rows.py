@@ -53,7 +53,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 _SELECT_COMPLETIONS = """
 SELECT 0, requests.key, text, finish_reason, usage, extra,
        provenance, latency_ms, content_digest, completions.created_at
-FROM requests JOIN completions ON completions.id = requests.id WHERE requests.key IN ({places})
+FROM requests JOIN completions ON completions.id = requests.id AND completions.key = requests.key
+WHERE requests.key IN ({places})
 """
 _SELECT_FIRST_REFUSALS = """
 SELECT 1, key, message, reason, NULL, NULL,
@@ -123,6 +124,7 @@ def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[
 
     Raises:
         StoreError: an entry's teacher was never registered.
+        StoreDamaged: another key's completion has the number of an entry's request.
         CanonicalError: an answer has no canonical JSON.
     """
     now = time.time()
@@ -144,6 +146,13 @@ def insert_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[
         return fresh
     connection.executemany(_INSERT_REFUSAL, [_refusal_row(*pair) for pair in refused])
     served = select_served(connection, [each.key for each in fresh])
+    for each in fresh:
+        if each.key not in served:
+            raise StoreDamaged(
+                f"the answer to key {each.key.hex()} cannot be stored, its place is taken by "
+                "another's: `taco cache verify` names every such row; restore the store from a "
+                "backup"
+            )
     differing = [
         _completion_row(each, answer)
         for each, answer in completed

@@ -107,6 +107,16 @@ def test_what_is_asked_for_by_its_content_is_that_content(stocked, key_of):
             store.lookup_exact([sound, changed])
 
 
+def test_another_key_s_answer_is_never_served(stocked, key_of, make_entry):
+    """Not when a row was given another number by hand; nor is the next answer silently lost."""
+    key = key_of("8")
+    _execute(stocked, "UPDATE completions SET key = ? WHERE key = ?", key_of("none"), key)
+    with CompletionStore.open(stocked) as store:
+        assert store.lookup([key, key_of("9")]).keys() == {key_of("9")}
+        with pytest.raises(StoreDamaged, match=f"{key.hex()} cannot be stored.*taco cache verify"):
+            store.commit([make_entry("8")]).result()
+
+
 def test_wherever_a_byte_of_an_answer_or_document_flips_it_is_found(stocked, make_entry):
     """Every byte of one document and one answer."""
     entry = make_entry("200")
