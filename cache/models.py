@@ -79,8 +79,8 @@ def _answer_columns() -> list[Column[object]]:
 
 # What is served: the first completion that was committed for a key. Rows never change. A row has
 # its request's number, so that one index of keys serves both tables: a second one would be a third
-# of what an insert writes. `key` is there so that a row that came to another number, by damage or by
-# hand, is never served.
+# of what an insert writes. `key` is there so that a row that came to another number, by damage or
+# by hand, is never served.
 completions = Table(
     "completions",
     metadata,
