@@ -19,7 +19,7 @@ that lead to them and their neighbours in its list (a fifth of the time, by perf
 
 One page would do if completions were clustered by the first eight bytes of their keys. Over ten
 million completions alone, a batch took 1.70 times as long as in a small table, in place of 2.24
-times; and that flatters, as the clustered pages were fuller than inserts in random order leave them.
+times; and that flatters, as its pages were fuller than inserts in random order leave them.
 But a clustered row lands on a page that it shares with no other row of its transaction: a durable
 batch of 256 among 20,000 rows wrote 869 pages of log where it writes 474 now, in 46 microseconds a
 row where it takes 29, which is too slow for the twice diskcache's rate that `cache_speed` is to
