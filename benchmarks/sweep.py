@@ -1,16 +1,18 @@
-"""What a sweep costs when each of its runs learns from the rollouts of those before it.
+"""What a sweep costs when its runs learn from the rollouts of those before them.
 
 Ten runs that differ in learning rate, entropy bonus and KL to the base, from one base on one data
-set: once each on its own (`on policy`), and once each on the rollouts of all runs before it, asking
-the teacher only where those no longer cover the policy. The first run is on policy in both.
+set. `On policy` each is trained on its own. With reuse the first is, and the other nine learn from
+its rollouts alone, for no call; then the three that are best on the validation set are trained
+again and may ask ("successive halving"; Jamieson and Talwalkar, 2016), each about a share of its
+examples, `reuse.max_asked`.
 
-    calls_vs_one_run   training calls of the ten runs / those of the first, cached or not
+    calls_vs_one_run   training calls of all these runs / those of the first, cached or not
     best_f1_...        of the run that is best on the validation set, on the test set
     difference_low     lower end of the 95 % paired interval of the best with reuse minus the best
                        on policy, over the test set's contexts
 
-The curve has the same for sweeps of about one, two and four times the calls of one run: each of the
-nine further runs may ask about none, a ninth and a third of its examples (`reuse.max_asked`).
+The curve has the same for sweeps of one, about two and about four times the calls of one run: the
+three finalists ask about nothing (there are none), a third and all of their examples.
 
     python -m benchmarks.sweep                      everything: 625 contexts, 30k calls a run
     python -m benchmarks.sweep --contexts 62        a tenth; writes no file
@@ -56,8 +58,9 @@ GRID = (
     (2e-3, 0.012, 0.0),
     (2e-3, 0.006, 0.003),
 )
-MAX_ASKED = {"1x": 0.0, "2x": 1 / 9, "4x": 3 / 9}
-"""Of its examples, by what the whole sweep then costs at most."""
+FINALISTS = 3
+MAX_ASKED = {"1x": 0.0, "2x": 1 / FINALISTS, "4x": 1.0}
+"""Of a finalist's examples, by what the whole sweep then costs at most."""
 HEADLINE = "2x"
 REUSING_PASSES = 4
 """Of the runs that learn from others' rollouts; on policy two, the demo's, are better."""
@@ -169,10 +172,10 @@ def main() -> None:
         bench = prepare(Path(scratch), url, options.contexts)
         on_policy = sweep(bench, GRID[: options.runs])
         reference = bench.judge(best(on_policy).model_path, bench.test)
+        free = sweep(bench, GRID[: options.runs], first=on_policy[0])
         curve = []
         for name in options.points:
-            first = on_policy[0]
-            reusing = sweep(bench, GRID[: options.runs], first=first, max_asked=MAX_ASKED[name])
+            reusing = free + finals(bench, free, MAX_ASKED[name])
             on_test = bench.judge(best(reusing).model_path, bench.test)
             curve.append(compare(name, on_policy, reusing, reference, on_test))
             show_sweep(name, on_policy, reusing)
@@ -189,6 +192,7 @@ def main() -> None:
         "on_policy_calls_vs_one_run": cost(on_policy),
         "max_kl": MAX_KL,
         "reusing_passes": REUSING_PASSES,
+        "finalists": FINALISTS,
         "curve": curve,
         "on_policy": [describe(run) for run in on_policy],
     }
@@ -208,19 +212,27 @@ def prepare(folder: Path, url: str, contexts: int) -> Bench:
 
 
 def sweep(
-    bench: Bench,
-    grid: Sequence[tuple[float, float, float]],
-    *,
-    first: Measured | None = None,
-    max_asked: float = 1.0,
+    bench: Bench, grid: Sequence[tuple[float, float, float]], *, first: Measured | None = None
 ) -> list[Measured]:
-    """The runs of a grid: each alone, or on all before it where there is a first one."""
+    """The runs of a grid: each alone, or, where there is a first one, free on its rollouts."""
     runs = [] if first is None else [first]
+    reused = [run.folder for run in runs]
     for setting in grid[len(runs) :]:
-        reused = [] if first is None else [run.folder for run in runs]
-        runs.append(bench.run(setting, reused, max_asked))
-        _console.print(_line(runs[-1], f"on {len(reused)} runs" if reused else "on policy"))
+        runs.append(bench.run(setting, reused, max_asked=0.0 if reused else 1.0))
+        _console.print(_line(runs[-1], "for nothing" if reused else "on policy"))
     return runs
+
+
+def finals(bench: Bench, free: Sequence[Measured], max_asked: float) -> list[Measured]:
+    """The best of a sweep's reusing runs, trained again on all that was recorded until then."""
+    if max_asked == 0:
+        return []
+    reused, again = [free[0].folder], []
+    for run in sorted(free[1:], key=lambda run: -run.f1)[:FINALISTS]:
+        again.append(bench.run(run.setting, reused, max_asked))
+        reused.append(again[-1].folder)
+        _console.print(_line(again[-1], f"asking {max_asked:.0%}"))
+    return again
 
 
 def cost(runs: Sequence[Measured]) -> float:
@@ -245,12 +257,12 @@ def compare(
     Args:
         name: of the point of the curve.
         on_policy: the runs that were trained alone.
-        reusing: the same settings, each on the rollouts of those before it.
+        reusing: the same settings, on the first one's rollouts, and finalists.
         reference: F1 of the best of `on_policy` on each test context.
         on_test: likewise of `reusing`.
     """
     interval = paired_bootstrap(on_test, reference)
-    pairs = list(zip(reusing, on_policy, strict=True))[1:]
+    pairs = list(zip(reusing, on_policy, strict=False))[1:]
     each = paired_bootstrap(
         np.stack([ours.f1_by_context for ours, _ in pairs]),
         np.stack([theirs.f1_by_context for _, theirs in pairs]),
@@ -286,12 +298,13 @@ def describe(run: Measured) -> dict[str, Any]:
 
 def show_sweep(name: str, on_policy: Sequence[Measured], reusing: Sequence[Measured]) -> None:
     """One sweep with reuse, run by run."""
+    of_setting = {run.setting: run.f1 for run in on_policy}
     show(
-        f"{name}: each run on the rollouts of those before it, asking about {MAX_ASKED[name]:.0%}",
+        f"{name}: the first run's rollouts; finalists may ask about {MAX_ASKED[name]:.0%}",
         ("lr, entropy, KL", "calls", "validation F1", "on policy"),
         [
-            (_name(ours), f"{ours.calls:,}", f"{ours.f1:.3f}", f"{theirs.f1:.3f}")
-            for ours, theirs in zip(reusing, on_policy, strict=True)
+            (_name(ours), f"{ours.calls:,}", f"{ours.f1:.3f}", f"{of_setting[ours.setting]:.3f}")
+            for ours in reusing
         ],
     )
 
