@@ -12,6 +12,7 @@ import yaml
 from taco.own_service import own_service
 from trainer.config import Config
 from trainer.errors import CheckpointError, ConfigError, ReplayError
+from trainer.learning import reinforce
 from trainer.learning.launch import resume, train_new
 from trainer.learning.lockfile import Lock
 
@@ -113,6 +114,24 @@ def test_a_third_run_takes_the_nearest_of_both(train, recorded):
     assert third.teacher_calls == 0
     nearest = [source or (1, None) for source in _sources(second)]
     assert [source[0] for source in _sources(third)] == [source[0] for source in nearest]
+
+
+def test_imitation_holds_a_run_to_what_drew_its_rollouts(train):
+    """The dearer it is to leave, the nearer it stays; the log says how near."""
+    options = {"hyperparams": FASTER, "policy": {"passes": 2}}
+    last = [
+        _steps(train(reuse={"max_kl": 10.0, "imitation": weight}, **options))[-1]["reuse/kl"]
+        for weight in (0.0, 1.0)
+    ]
+    assert 0.0 < last[1] < 0.5 * last[0]
+
+
+def test_words_are_weighted_by_how_likely_they_are_now(train, monkeypatch):
+    """Without a bound on the weights a run comes elsewhere than with one."""
+    options = {"hyperparams": FASTER, "reuse": {"max_kl": 10.0, "imitation": 0.0}}
+    bounded = train("bounded", **options)
+    monkeypatch.setattr(reinforce, "MAX_WEIGHT", 1.0)
+    assert train("lower", **options).weights_digest != bounded.weights_digest
 
 
 def test_several_passes_and_other_weights_work_too(train):

@@ -59,14 +59,18 @@ class Sums:
     loss: float = 0.0
     entropy: float = 0.0
     kl_to_start: float = 0.0
+    kl_to_recorded: float = 0.0
     words: float = 0.0
+    recorded_words: float = 0.0
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
             self.loss + other.loss,
             self.entropy + other.entropy,
             self.kl_to_start + other.kl_to_start,
+            self.kl_to_recorded + other.kl_to_recorded,
             self.words + other.words,
+            self.recorded_words + other.recorded_words,
         )
 
 
@@ -256,7 +260,8 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
     entropy_C = policy.entropy()
     kl_C = policy.kl(start) if start else torch.zeros_like(entropy_C)
     words_C = policy.free_CW.sum(-1).float()
-    imitated_C = _kl_to_recorded(sampled, policy)
+    recorded_C = sent(torch.tensor(sampled.recorded), words_C.device)[sampled.example_C]
+    imitated_C = _kl_to_recorded(sampled, policy) * recorded_C
     loss = reinforce.policy_loss(
         sampled.per_example(objective_SCW.sum(-1)).T,
         sampled.per_example(entropy_C),
@@ -269,7 +274,8 @@ def _loss(run: Run, part: Lesson, policy: MaskPolicy, *, first: bool) -> tuple[T
         kl_coeff=config.kl_coeff,
         imitation=run.config.reuse.imitation,
     )
-    figures = torch.stack([loss, entropy_C.sum(), kl_C.sum(), words_C.sum()])
+    sums_XC = torch.stack([entropy_C, kl_C, imitated_C, words_C, words_C * recorded_C])
+    figures = torch.cat([loss[None], sums_XC.sum(-1)])
     return loss, Sums(*figures.detach().tolist())
 
 
@@ -315,17 +321,21 @@ def _step(run: Run, sums: Sums, valid: int) -> Update | None:
     run.torn = True
     run.optimizer.step()
     words = max(sums.words, 1.0)
-    return Update(loss, norm, sums.entropy / words, sums.kl_to_start / words)
+    return Update(
+        loss,
+        norm,
+        sums.entropy / words,
+        sums.kl_to_start / words,
+        sums.kl_to_recorded / max(sums.recorded_words, 1.0),
+    )
 
 
 def _kl_to_recorded(sampled: SampledBatch, policy: MaskPolicy) -> Tensor:
-    """KL from what drew another run's rollouts, (C,); 0 where they are this run's own."""
+    """KL from what drew each chunk's masks, (C,), where another run's are among them."""
     if not any(sampled.recorded):
         return sampled.log_odds_CW.new_zeros(len(sampled.log_odds_CW))
     assert isinstance(policy, IndependentWords)  # The config refuses any other sampler.
-    kl_C = kl_to_recorded(widened(sampled.log_odds_CW, policy.free_CW.shape[-1]), policy)
-    recorded_B = sent(torch.tensor(sampled.recorded), kl_C.device)
-    return kl_C * recorded_B[sampled.example_C]
+    return kl_to_recorded(widened(sampled.log_odds_CW, policy.free_CW.shape[-1]), policy)
 
 
 def _start_policy(run: Run, prepared: Sequence[PreparedExample]) -> MaskPolicy | None:

@@ -25,6 +25,8 @@ class Update:
     """Of this process's policy, in nats."""
     kl_to_start: float
     """Of this process's policy to the starting compressor's, in nats per word; 0 if not asked."""
+    kl_to_recorded: float = 0.0
+    """To it from those that drew what other runs recorded, in nats per word of that."""
 
 
 class StepTimes:
@@ -121,6 +123,7 @@ def learning_metrics(
         "advantage/scale": advantage_SCW.abs().mean().item(),
         "policy/entropy_per_word": first.entropy_per_word,
         "policy/kl_to_start": first.kl_to_start,
+        "reuse/kl": first.kl_to_recorded,
     }
 
 

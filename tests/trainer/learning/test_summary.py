@@ -85,7 +85,7 @@ def test_the_compression_ratio_is_original_over_compressed(make_rollout):
 
 def test_what_the_optimiser_saw():
     """Mean size of the advantages that count, and entropy over all words."""
-    updates = [Update(0.1, 2.0, 0.5, 0.03), Update(0.3, 1.0, 0.4, 0.04)]
+    updates = [Update(0.1, 2.0, 0.5, 0.03, 0.02), Update(0.3, 1.0, 0.4, 0.04, 0.05)]
     assert learning_metrics(torch.tensor([[[0.5]], [[-0.25]]]), updates, lr=0.01) == {
         "loss/policy": 0.1,
         "loss/lr": 0.01,
@@ -94,6 +94,7 @@ def test_what_the_optimiser_saw():
         "advantage/scale": 0.375,
         "policy/entropy_per_word": 0.5,
         "policy/kl_to_start": 0.03,
+        "reuse/kl": 0.02,
     }
 
 

@@ -106,8 +106,14 @@ TEACHER = (
     Panel(
         "Recalled",
         "reuse/share",
-        "Share of rollouts that an earlier step had paid for.",
+        "Share of rollouts that an earlier run had paid for.",
         share=True,
+        always=False,
+    ),
+    Panel(
+        "KL to the recordings",
+        "reuse/kl",
+        "In nats per word; how far from the policies that drew those rollouts.",
         always=False,
     ),
     Panel(
