@@ -95,7 +95,7 @@ PREPARED: dict[str, Callable[[Path, Path], Replacements]] = {
     "report.md": _for_report,
     "reuse.md": lambda *_: [
         ("--count 160", "--count 24"),
-        ("budget.calls=2500", "budget.calls=200"),
+        ("budget.calls=5000", "budget.calls=200"),
     ],
     "tasks.md": _for_tasks,
 }
