@@ -46,7 +46,7 @@ from trainer.types import Example
 SEED = 0
 CONTEXTS, VALIDATION, TEST = 625, 500, 2000
 GRID = (
-    # policy_lr, entropy_per_word (which stays), kl_coeff
+    # policy_lr, entropy_per_word (which stays, but in the finals), kl_coeff
     (1e-3, 0.006, 0.0),
     (5e-4, 0.006, 0.0),
     (2e-3, 0.006, 0.0),
@@ -64,6 +64,8 @@ MAX_ASKED = {"1x": 0.0, "2x": 1 / FINALISTS, "4x": 1.0}
 HEADLINE = "2x"
 REUSING_PASSES = 4
 """Of the runs that learn from others' rollouts; on policy two, the demo's, are better."""
+SETTLED = 1 / 3
+"""What a finalist's entropy bonus falls to, as a share of its setting's."""
 MAX_KL = 0.01
 """Below the default, so that the allowance is used; in nats per word."""
 
@@ -142,13 +144,14 @@ class Bench:
     ) -> Config:
         lr, entropy, kl = setting
         passes = {"passes": REUSING_PASSES} if reused else {}
+        is_finalist = bool(reused) and max_asked > 0
         return configure(
             data={"train_file_path": str(self.folder / "train.json"), "val_file_path": None},
             model={"model_load_path": self.base},
             hyperparams={"policy_lr": lr},
             policy={
                 "entropy_per_word": entropy,
-                "final_entropy_per_word": None,
+                "final_entropy_per_word": SETTLED * entropy if is_finalist else None,
                 "kl_coeff": kl,
                 **passes,
             },
@@ -193,6 +196,7 @@ def main() -> None:
         "max_kl": MAX_KL,
         "reusing_passes": REUSING_PASSES,
         "finalists": FINALISTS,
+        "finalists_settle_to": round(SETTLED, 3),
         "curve": curve,
         "on_policy": [describe(run) for run in on_policy],
     }

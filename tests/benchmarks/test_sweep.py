@@ -80,3 +80,8 @@ def test_every_run_of_the_grid_can_be_configured(setting):
     assert config.reuse.runs == ("runs/a",)
     assert (config.hyperparams.policy_lr, config.policy.entropy_per_word) == setting[:2]
     assert len(set(sweep.GRID)) == 10
+    free = bench._config(setting, ["runs/a"], 0.0)
+    assert free.policy.final_entropy_per_word is None
+    assert config.policy.final_entropy_per_word == pytest.approx(setting[1] / 3)
+    assert free.policy.passes == config.policy.passes == sweep.REUSING_PASSES
+    assert bench._config(setting, [], 1.0).policy.passes == 2
