@@ -75,7 +75,7 @@ def test_original_spacing_keeps_lines(compress):
 
 def test_nothing_in_is_nothing_out(compress):
     """Not even a model is loaded for it."""
-    said = compress(stdin=b"", model="runs/nowhere")
+    said = compress(stdin=b"", model="no-such-folder/compressor")
     assert (said.code, said.out, said.err) == (0, "", "")
 
 

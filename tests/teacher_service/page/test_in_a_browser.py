@@ -134,9 +134,9 @@ def test_a_miss_is_explained(browser, known):
             ' "messages": [{"role": "user", "content": "What is the plan?"}]}'
         )
         page.get_by_role("button", name="Explain").click()
-        assert page.locator(".differences tbody tr").all_inner_texts() == [
-            "request.temperature\t0\t1"
-        ]
+        differing = page.locator(".differences tbody tr")
+        differing.first.wait_for()
+        assert differing.all_inner_texts() == ["request.temperature\t0\t1"]
         page.locator(".answer a").click()
         assert "What is the plan?" in page.inner_text("main")
 

@@ -53,11 +53,13 @@ def test_the_loss_is_a_mean_over_positions_pads_and_all():
         objective_SC.T,
         policy.entropy(),
         torch.zeros(2),
+        torch.zeros(2),
         words_C,
         torch.ones(2, 1, dtype=torch.bool),
         entropy_coeff=0.01,
         entropy_per_word=0.0,
         kl_coeff=0.0,
+        imitation=0.0,
     )
     log_probs = [
         1.0 * math.log(0.5 * 0.8 * 0.6 * 0.9),
