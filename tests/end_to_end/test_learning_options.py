@@ -129,6 +129,13 @@ def test_kl_holds_the_policy_near_the_compressor_it_began_with(train):
     assert held[-1] < 0.5 * free[-1]
 
 
+def test_every_step_says_how_much_of_its_gradient_is_signal(train):
+    """From AdamW's own means, so that a single step says nothing yet."""
+    ratios = [step["loss/signal_to_noise"] for step in _steps(train())]
+    assert ratios[0] == 0.0
+    assert max(ratios) > 0.0
+
+
 def test_the_learning_rate_warms_up(train):
     """From a third of the schedule's to all of it in the third step; then as scheduled."""
     warm = [step["loss/lr"] for step in _steps(train(warmup_steps=2, lr_schedule="constant"))]

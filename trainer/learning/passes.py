@@ -28,6 +28,7 @@ from trainer.learning.processes import add_gradients, reduced, stopping_together
 from trainer.learning.reuse import kl_to_recorded
 from trainer.learning.run import Run
 from trainer.learning.sampled import SampledBatch, widened
+from trainer.learning.signal import signal_to_noise
 from trainer.learning.summary import Update
 from trainer.policy.compressor import piece_keep_probs, word_keep_probs
 from trainer.policy.positions import positions_policy
@@ -327,6 +328,7 @@ def _step(run: Run, sums: Sums, valid: int) -> Update | None:
         sums.entropy / words,
         sums.kl_to_start / words,
         sums.kl_to_recorded / max(sums.recorded_words, 1.0),
+        signal_to_noise(run.optimizer),
     )
 
 

@@ -27,6 +27,8 @@ class Update:
     """Of this process's policy to the starting compressor's, in nats per word; 0 if not asked."""
     kl_to_recorded: float = 0.0
     """To it from those that drew what other runs recorded, in nats per word of that."""
+    signal_to_noise: float = 0.0
+    """Of the gradient, over the last ten steps or so."""
 
 
 class StepTimes:
@@ -107,7 +109,7 @@ def replies_asked(rollouts: Sequence[Rollout]) -> list[TeacherReply]:
 def learning_metrics(
     advantage_SCW: Tensor, updates: Sequence[Update], *, lr: float
 ) -> dict[str, float]:
-    """What the optimiser saw: its first pass, and how many there were.
+    """What the optimiser saw: its first pass, how many there were, and what the last one left.
 
     Args:
         advantage_SCW: of this process's actions, 0 where a rollout does not count.
@@ -120,6 +122,7 @@ def learning_metrics(
         "loss/lr": lr,
         "loss/grad_norm": first.grad_norm,
         "loss/passes": len(updates),
+        "loss/signal_to_noise": updates[-1].signal_to_noise,
         "advantage/scale": advantage_SCW.abs().mean().item(),
         "policy/entropy_per_word": first.entropy_per_word,
         "policy/kl_to_start": first.kl_to_start,

@@ -85,12 +85,13 @@ def test_the_compression_ratio_is_original_over_compressed(make_rollout):
 
 def test_what_the_optimiser_saw():
     """Mean size of the advantages that count, and entropy over all words."""
-    updates = [Update(0.1, 2.0, 0.5, 0.03, 0.02), Update(0.3, 1.0, 0.4, 0.04, 0.05)]
+    updates = [Update(0.1, 2.0, 0.5, 0.03, 0.02, 0.1), Update(0.3, 1.0, 0.4, 0.04, 0.05, 0.2)]
     assert learning_metrics(torch.tensor([[[0.5]], [[-0.25]]]), updates, lr=0.01) == {
         "loss/policy": 0.1,
         "loss/lr": 0.01,
         "loss/grad_norm": 2.0,
         "loss/passes": 2,
+        "loss/signal_to_noise": 0.2,
         "advantage/scale": 0.375,
         "policy/entropy_per_word": 0.5,
         "policy/kl_to_start": 0.03,

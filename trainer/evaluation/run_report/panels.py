@@ -78,6 +78,12 @@ LEARNING = (
     ),
     Panel("Gradient norm", "loss/grad_norm", "Before clipping."),
     Panel(
+        "Signal to noise",
+        "loss/signal_to_noise",
+        "Of the gradient, over some ten steps. Small: more rollouts or examples a step would help.",
+        always=False,
+    ),
+    Panel(
         "Groups without variance",
         "reward/zero_variance_groups",
         "Share of examples whose rollouts all earned the same: nothing to learn from.",
