@@ -9,7 +9,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.errors import TeacherUnreachable
-from trainer.learning import gathering, passes
+from trainer.learning import drawing, gathering, passes
 from trainer.learning.launch import train_new
 from trainer.learning.run import Run
 
@@ -50,6 +50,24 @@ def test_the_order_of_arrival_changes_nothing(train, monkeypatch):
     leaves = [Path(result.lock).read_text().splitlines()[1:] for result in (plain, early)]
     training = [[line for line in lines if '"train"' in line] for lines in leaves]
     assert training[0] == training[1]
+
+
+def test_micro_batches_have_texts_of_like_length(train, monkeypatch):
+    """Shortest first within a step of three examples; in one piece a batch stays in its order."""
+    drawn, policy_of = [], drawing.policy_of
+
+    def noted(run, prepared, *rest):
+        drawn.extend(sum(len(chunk.words) for chunk in each.prompt.chunks) for each in prepared)
+        return policy_of(run, prepared, *rest)
+
+    monkeypatch.setattr(drawing, "policy_of", noted)
+    train("whole", {})
+    train("by-length", ONE_BY_ONE)
+    whole, by_length = (
+        [drawn[start : start + 3] for start in range(first, first + 12, 3)] for first in (0, 12)
+    )
+    assert by_length == [sorted(lengths) for lengths in whole]
+    assert by_length != whole
 
 
 def test_forward_passes_do_not_wait_for_answers(train, monkeypatch):

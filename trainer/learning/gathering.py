@@ -13,7 +13,7 @@ from trainer.learning.asking import Asking, in_order, prepare
 from trainer.learning.batches import Batch, rate_of, share_of, value_at
 from trainer.learning.drawing import draw
 from trainer.learning.interrupt import StopSignal
-from trainer.learning.prepared import PreparedExample
+from trainer.learning.prepared import PreparedExample, pieces_of_longest
 from trainer.learning.processes import collected, stopping_together
 from trainer.learning.run import Run
 from trainer.learning.sampled import SampledBatch
@@ -29,7 +29,7 @@ class Experience:
     """What one step learns from."""
 
     prepared: list[PreparedExample]
-    """This process's examples."""
+    """This process's examples; shortest first where they are cut into micro-batches."""
     parts: list[tuple[int, int]]
     """Start and stop of each micro-batch that they were drawn in."""
     policies: list[MaskPolicy]
@@ -122,7 +122,10 @@ class Gathering:
         with self._run.times.phase("prepare"):
             # A process without an example still takes part in the backward pass.
             examples = self._share(batch) or batch.examples[:1]
-            return prepare(self._run, examples, training_targets(self._run, batch, examples))
+            prepared = prepare(self._run, examples, training_targets(self._run, batch, examples))
+        if self._run.config.compute.micro_batch_size:
+            prepared.sort(key=pieces_of_longest)  # Texts of like length are padded little.
+        return prepared
 
     def _share(self, batch: Batch) -> list[Example]:
         accelerator = self._run.accelerator

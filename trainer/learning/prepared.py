@@ -80,6 +80,11 @@ def _with_a_chunk(prompt: SegmentedPrompt) -> SegmentedPrompt:
     return prompt if prompt.chunks else replace(prompt, contexts=((_NO_WORDS,),))
 
 
+def pieces_of_longest(prepared: PreparedExample) -> int:
+    """Pieces of its longest chunk: to how many its micro-batch is padded at least."""
+    return max(len(chunk.piece_ids) for chunk in prepared.prompt.chunks)
+
+
 def chunks_of(batch: Sequence[PreparedExample]) -> list[Chunk]:
     """The C chunks of all examples, in order: what one forward pass is over."""
     return [chunk for prepared in batch for chunk in prepared.prompt.chunks]
