@@ -11,6 +11,7 @@ from trainer.config import Config
 from trainer.errors import TeacherUnreachable
 from trainer.learning import drawing, gathering, passes
 from trainer.learning.launch import train_new
+from trainer.learning.prepared import pieces_of_longest
 from trainer.learning.run import Run
 
 ONE_BY_ONE = {"micro_batch_size": 1}
@@ -57,7 +58,7 @@ def test_micro_batches_have_texts_of_like_length(train, monkeypatch):
     drawn, policy_of = [], drawing.policy_of
 
     def noted(run, prepared, *rest):
-        drawn.extend(sum(len(chunk.words) for chunk in each.prompt.chunks) for each in prepared)
+        drawn.extend(map(pieces_of_longest, prepared))
         return policy_of(run, prepared, *rest)
 
     monkeypatch.setattr(drawing, "policy_of", noted)
