@@ -52,7 +52,7 @@ def require_current_schema(connection: sqlite3.Connection, path: Path) -> None:
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema {version}, this program reads {SCHEMA_VERSION}: "
-            "open it once for writing (mode: record), which brings it up to date"
+            "bring it up to date with `taco cache migrate`, or open it once for writing"
         )
 
 
