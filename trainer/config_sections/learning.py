@@ -39,7 +39,7 @@ class Policy(Section):
     clip_ratio: Annotated[Float, Field(gt=0.0, lt=1.0)] = 0.2
     """How far, in further passes, a word's probability counts as moved."""
     max_kl: Annotated[Float, Field(gt=0.0)] = 0.01
-    """No further pass once the policy is this far, in nats per word, from the one that drew."""
+    """No further pass once the policy is so far from the step's first, in nats per word."""
     one_step_ahead: bool = False
     """Draw the next step's masks before this step's update, and have them answered meanwhile: by
     weights one update old, so words are weighted by their ratios."""
@@ -140,7 +140,6 @@ class Reuse(Section):
     """The share of examples asked about at most; the others count, however far their rollouts."""
     min_effective_share: Share = 0.9
     """The least effective sample size of a group (by geometric means of ratios) to learn from."""
-
     imitation: Annotated[Float, Field(ge=0.0)] = 0.02
     """Weight of the KL from the policy that drew a recorded rollout; 0: only rewards count."""
 

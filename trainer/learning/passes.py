@@ -132,10 +132,11 @@ def passes(
     """
     config = run.config.policy
     if sampled.stale:
+        count = len(prepared)
         policies[:] = run.memory.fit(
-            len(prepared), partial(_policies_now, run, prepared), policies.clear
+            count, lambda: _policies_now(run, prepared, run.memory.parts(count)), policies.clear
         )
-        parts = run.memory.parts(len(prepared))
+        parts = run.memory.parts(count)
     before = [policy.detach() for policy in policies]
     if sampled.is_off_policy:
         sampled, credit = _as_if_drawn_now(sampled, credit, before, parts)
@@ -209,12 +210,8 @@ def _log_probs(policy: MaskPolicy, sampled: SampledBatch) -> Tensor:
 
 
 def _policies_now(
-    run: Run,
-    prepared: Sequence[PreparedExample],
-    parts: Sequence[tuple[int, int]] | None = None,
+    run: Run, prepared: Sequence[PreparedExample], parts: Sequence[tuple[int, int]]
 ) -> list[MaskPolicy]:
-    """One for each part; by default the micro-batches that fit now."""
-    parts = parts or run.memory.parts(len(prepared))
     with torch.set_grad_enabled(run.memory.keep_graphs):
         return [policy_of(run, prepared[start:stop]) for start, stop in parts]
 
