@@ -14,7 +14,7 @@ from cache import CompletionStore
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The store of 200 thousand rows; removed at the end."""
     folder = tmp_path_factory.mktemp("scale")
-    bulk.build(folder / "large.sqlite", 200_000)
+    scale.build_elsewhere(folder / "large.sqlite", 200_000)
     yield folder / "large.sqlite"
     shutil.rmtree(folder)
 
