@@ -6,10 +6,9 @@ Each of five runs makes 100,000 look-ups in each store, singly and again in batc
 of some thousand in the one and then in the other, so that both see the same machine. Warm: every
 key that is looked up was looked up before, and its pages were read from the disk then.
 
-The large store is built in a process of its own, so that, as in a service, the process that looks
-up did nothing before. One that has built ten million rows has pieces of that work all over its
-heap, with SQLite's page cache in between: a batch then took 1.98 times as long where it takes 1.86
-to 1.91 (on one machine and day; 1.95 after two million rows).
+Measured twice, each time in a process that did nothing before: once started as the service's image
+and systemd unit start it, with memory and so SQLite's page cache in huge pages
+(`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`), and once in pages of 4 kB.
 
     p50_10m_vs_10k, p99_10m_vs_10k              one look-up, median of the runs' ratios
     p50_256_10m_vs_10k, p99_256_10m_vs_10k      a batch of 256
@@ -17,6 +16,8 @@ to 1.91 (on one machine and day; 1.95 after two million rows).
                                                 of it is not ours to mend
     open_seconds_10m                            opening the large store for writing, with its checks
     bytes_per_row                               file size, requests with their texts included
+    huge_page_mib                               how much of the memory was in huge pages
+    small_pages_p50_10m_vs_10k, …               all ratios without them
 
 A look-up reads two pages, one of the index and one of the table. In the small store they are in the
 processor's caches; in the large one they are in memory, as are the entries of SQLite's page cache
@@ -28,14 +29,15 @@ times; and that flatters, as its pages were fuller than inserts in random order 
 But a clustered row lands on a page that it shares with no other row of its transaction: a durable
 batch of 256 among 20,000 rows wrote 869 pages of log where it writes 474 now, in 46 microseconds a
 row where it takes 29, which is too slow for the twice diskcache's rate that `cache_speed` is to
-show. An index on the keys' first eight bytes made 2.10 of 2.18; huge pages for SQLite's page cache
-(`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) took a tenth off the difference.
+show. An index on the keys' first eight bytes made 2.10 of 2.18. Database pages of 16 kB made no
+difference, though the trees are lower by a level, and take four times the memory.
 
 The large store takes about 11 GB in the folder, and 4 GB of memory to build; it is removed at the
 end.
 """
 
 import argparse
+import os
 import random
 import shutil
 import tempfile
@@ -48,7 +50,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TypeAlias
+from typing import ParamSpec, TypeAlias, TypeVar
+from unittest.mock import patch
 
 from rich.console import Console
 
@@ -62,10 +65,13 @@ LARGE, SMALL = 10_000_000, 10_000
 LOOKUPS = 100_000
 RUNS = 5
 BATCH = 256
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # As in docker/Dockerfile.service.
 _TURNS = 20
 _BYTES_PER_ROW = 1_300  # With room to spare.
 
 Lookup: TypeAlias = Callable[[Sequence[bytes]], object]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -85,6 +91,7 @@ class Measured:
     rows: int
     open_seconds: float
     bytes_per_row: float
+    huge_page_mib: float
     single: list[tuple[Latency, Latency]]
     batched: list[tuple[Latency, Latency]]
     bare: list[tuple[Latency, Latency]]  # Batches through `sqlite3` alone.
@@ -98,12 +105,20 @@ def main() -> None:
     arguments = parser.parse_args()
     require_room(arguments.folder, arguments.rows)
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="taco-scale-") as scratch:
-        large = Path(scratch) / "large.sqlite"
+        small, large = (Path(scratch) / name for name in ("small.sqlite", "large.sqlite"))
         start = time.perf_counter()
-        build_elsewhere(large, arguments.rows)
+        bulk.build(small, SMALL)
+        elsewhere("", bulk.build, large, arguments.rows)
         _console.print(f"built in {time.perf_counter() - start:.0f} s")
-        measured = measure(Path(scratch), large, LOOKUPS, RUNS)
-    report(measured)
+        os.sync()  # Or the first look-ups are timed while the disk is still writing.
+        measured, plain = (
+            elsewhere(tunables, measure, small, large, LOOKUPS, RUNS)
+            for tunables in (HUGE_PAGES, "")
+        )
+    report("Look-ups", measured)
+    report("Without huge pages", plain)
+    small_pages = {f"small_pages_{name}": ratio for name, ratio in ratios_of(plain).items()}
+    publish("scale", {**figures_of(measured), **small_pages})
 
 
 def require_room(folder: Path, rows: int) -> None:
@@ -116,20 +131,21 @@ def require_room(folder: Path, rows: int) -> None:
         )
 
 
-def build_elsewhere(path: Path, rows: int) -> None:
-    """Build a store in a process of its own, which leaves nothing behind in the memory of this.
+def elsewhere(tunables: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` returns, from a process that starts with these tunables of glibc.
 
     Raises:
         BrokenProcessPool: the process was killed, as where there is no memory for its page cache.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
-        elsewhere.submit(bulk.build, path, rows).result()
+    with (
+        patch.dict(os.environ, GLIBC_TUNABLES=tunables),
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
+    ):
+        return process.submit(work, *args, **kwargs).result()
 
 
-def measure(folder: Path, large: Path, lookups: int, runs: int) -> Measured:
-    """Build the small store in `folder`, and look up in both."""
-    small = folder / "small.sqlite"
-    bulk.build(small, SMALL)
+def measure(small: Path, large: Path, lookups: int, runs: int) -> Measured:
+    """Look up in both stores."""
     open_seconds = median(_seconds_to_open(large) for _ in range(RUNS))
     with CompletionStore.open(large, read_only=True) as store:
         rows = store.stats().completions
@@ -141,6 +157,7 @@ def measure(folder: Path, large: Path, lookups: int, runs: int) -> Measured:
         ours = [store.lookup for store in stores]
         single = [_run(ours, keys, 1) for _ in range(runs)]
         batched = [_run(ours, keys, BATCH) for _ in range(runs)]
+        huge_page_mib = _huge_page_mib()
     with ExitStack() as stack:
         connections = [
             stack.enter_context(closing(connect_reader(path))) for path in (small, large)
@@ -149,13 +166,13 @@ def measure(folder: Path, large: Path, lookups: int, runs: int) -> Measured:
         _run(bare, keys, BATCH)  # Warms up.
         alone = [_run(bare, keys, BATCH) for _ in range(runs)]
     size = large.stat().st_size / rows
-    return Measured(rows, open_seconds, size, single, batched, alone)
+    return Measured(rows, open_seconds, size, huge_page_mib, single, batched, alone)
 
 
-def report(measured: Measured) -> None:
-    """The table, and the figures."""
+def report(title: str, measured: Measured) -> None:
+    """The table, and what is no ratio."""
     show(
-        f"Look-ups, microseconds (median of {len(measured.single)} runs)",
+        f"{title}, microseconds (median of {len(measured.single)} runs)",
         ("", f"{SMALL:,} rows", f"{measured.rows:,} rows", "ratio"),
         [
             _table_row(f"{name}, {label}", runs, of)
@@ -169,14 +186,24 @@ def report(measured: Measured) -> None:
     )
     _console.print(
         f"{measured.rows:,} rows: opened in {1000 * measured.open_seconds:.0f} ms, "
-        f"{measured.bytes_per_row:.0f} bytes a row"
+        f"{measured.bytes_per_row:.0f} bytes a row, {measured.huge_page_mib:.0f} MiB in huge pages"
     )
-    publish("scale", figures_of(measured))
 
 
 def figures_of(measured: Measured) -> dict[str, float]:
     """What `scale.json` holds. The names say 10m; `rows` says how many there were."""
-    ratios = {
+    return {
+        **ratios_of(measured),
+        "open_seconds_10m": round(measured.open_seconds, 4),
+        "bytes_per_row": round(measured.bytes_per_row, 1),
+        "huge_page_mib": round(measured.huge_page_mib, 1),
+        "rows": measured.rows,
+    }
+
+
+def ratios_of(measured: Measured) -> dict[str, float]:
+    """Each percentile in the large store, over that in the small one: median of the runs."""
+    return {
         f"{label.format(name)}_10m_vs_10k": round(_ratio(runs, of), 3)
         for label, runs in (
             ("{}", measured.single),
@@ -184,12 +211,6 @@ def figures_of(measured: Measured) -> dict[str, float]:
             ("sqlite3_{}_256", measured.bare),
         )
         for name, of in _PERCENTILES.items()
-    }
-    return {
-        **ratios,
-        "open_seconds_10m": round(measured.open_seconds, 4),
-        "bytes_per_row": round(measured.bytes_per_row, 1),
-        "rows": measured.rows,
     }
 
 
@@ -214,6 +235,16 @@ def _seconds_to_open(path: Path) -> float:
     start = time.perf_counter()
     with CompletionStore.open(path):
         return time.perf_counter() - start
+
+
+def _huge_page_mib() -> float:
+    """How much of this process's memory is in huge pages; 0 where the system does not tell."""
+    usage = Path("/proc/self/smaps_rollup")
+    if not usage.exists():
+        return 0.0
+    lines = usage.read_text(encoding="utf-8").splitlines()
+    [kib] = [line.split()[1] for line in lines if line.startswith("AnonHugePages:")]
+    return int(kib) / 1024
 
 
 def _draw_keys(rows: int, lookups: int) -> list[bytes]:

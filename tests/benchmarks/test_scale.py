@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ import pytest
 from benchmarks import bulk, scale
 from cache import CompletionStore
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The store of 200 thousand rows; removed at the end."""
     folder = tmp_path_factory.mktemp("scale")
-    scale.build_elsewhere(folder / "large.sqlite", 200_000)
+    scale.elsewhere("", bulk.build, folder / "large.sqlite", 200_000)
     yield folder / "large.sqlite"
     shutil.rmtree(folder)
 
@@ -40,12 +43,28 @@ def test_two_hundred_thousand_rows_are_served(large):
 
 def test_the_figures_have_their_shape(tmp_path, large):
     """Those that the README quotes are there, and are ratios, seconds and bytes."""
-    figures = scale.figures_of(scale.measure(tmp_path, large, lookups=1024, runs=2))
+    small = tmp_path / "small.sqlite"
+    bulk.build(small, scale.SMALL)
+    figures = scale.figures_of(scale.measure(small, large, lookups=1024, runs=2))
     assert figures["rows"] == 200_000
+    assert figures.pop("huge_page_mib") >= 0  # 0 where the system has them switched off.
     assert all(value > 0 for value in figures.values())
     for name in ("p50", "p99", "p50_256", "p99_256", "sqlite3_p50_256", "sqlite3_p99_256"):
         assert 0.01 < figures[f"{name}_10m_vs_10k"] < 1000
     assert 300 < figures["bytes_per_row"] < 3000
+
+
+def test_another_process_starts_with_the_tunables(monkeypatch):
+    """And ours keep what they were."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    assert scale.elsewhere(scale.HUGE_PAGES, os.getenv, "GLIBC_TUNABLES") == scale.HUGE_PAGES
+    assert os.environ["GLIBC_TUNABLES"] == ""
+
+
+def test_the_service_is_started_with_them():
+    """In the image and under systemd, as the figures say."""
+    for name in ("docker/Dockerfile.service", "deploy/taco-teacher.service"):
+        assert f"GLIBC_TUNABLES={scale.HUGE_PAGES}" in (ROOT / name).read_text()
 
 
 def test_a_disk_that_is_too_small_is_noticed_first(tmp_path):
